@@ -1,0 +1,5 @@
+//! tbd
+
+/// A container's cgroup.
+#[derive(Debug)]
+pub struct Cgroup {}

@@ -1,0 +1,12 @@
+//! The OCI runtime and supervisor. A bundle, or a daemon's plan, becomes a container: `plan` decides, `init` acts,
+//! `cgroup` limits, `seccomp` filters, `shim` supervises. One thread; no async, no gRPC, no TLS.
+
+pub mod cgroup;
+pub mod cli;
+pub mod container;
+pub mod exec;
+pub mod init;
+pub mod launch;
+pub mod plan;
+pub mod seccomp;
+pub mod shim;
