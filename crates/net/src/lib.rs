@@ -1,1 +1,206 @@
-//! tbd
+//! The network of containers: bridges, veth pairs, addresses, nftables, published ports.
+//!
+//! Everything goes by netlink and system calls; no program is ever run. This crate keeps no file: what it knows after a start is
+//! what the engine tells it ([`Net::restore`]) and what the kernel shows. It has no container's life in it and no policy of
+//! names: the engine says who is where.
+//!
+//! All calls block, most for well under a millisecond: call them off the async threads. A [`Net`] may be shared.
+
+use std::{
+    net::Ipv4Addr,
+    os::fd::{BorrowedFd, OwnedFd},
+};
+
+use tinyd_core::{ContainerId, Name, Result, config::Port};
+
+mod ports;
+mod resolv;
+mod subnet;
+
+pub use ports::{Listener, reserve};
+pub use resolv::{Resolvers, usable_resolvers};
+pub use subnet::{HostRoute, Pool, Subnet, check_subnet, choose_subnet};
+
+/// The default network's name, and its interface's where no other daemon has it.
+pub const DEFAULT_NETWORK: &str = "Tiny-docker";
+
+/// A bridge network as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeConfig {
+    /// The network.
+    pub network: Name,
+    /// Its addresses.
+    pub subnet: Subnet,
+    /// The bridge's own address, in the subnet.
+    pub gateway: Ipv4Addr,
+}
+
+/// A bridge that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// The network.
+    pub network: Name,
+    /// Its interface on the host.
+    pub interface: String,
+}
+
+/// A container's place on a bridge network, and what it publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The container.
+    pub container: ContainerId,
+    /// The bridge's interface on the host, from [`Net::ensure_bridge`].
+    pub interface: String,
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// The subnet's prefix length.
+    pub prefix_len: u8,
+    /// Its default route: the bridge's address.
+    pub gateway: Ipv4Addr,
+    /// Published ports.
+    pub ports: Vec<Port>,
+}
+
+/// What a daemon with this tag owns in the kernel, as the kernel shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// Its bridges.
+    pub bridges: Vec<Bridge>,
+    /// The containers, by short id ([`ContainerId::short`]), that have a veth on one of its bridges.
+    pub containers: Vec<String>,
+}
+
+/// The host's network, as one daemon uses it.
+#[derive(Debug)]
+pub struct Net {
+    tag: String,
+    table: String,
+}
+
+#[expect(clippy::todo, clippy::missing_panics_doc, unused_variables, reason = "the door before the rooms")]
+impl Net {
+    /// Opens the kernel's doors for the daemon called `tag` (letters and digits, one per run directory). The default daemon's
+    /// nftables table is `inet tinyd`; any other's is `inet tinyd-TAG`. Changes nothing yet.
+    ///
+    /// # Errors
+    /// When there is no `NETLINK_ROUTE`. Anything else that the host lacks is in [`Net::warnings`].
+    pub fn open(tag: &str, default_daemon: bool) -> Result<Net> {
+        todo!()
+    }
+
+    /// What this host lacks and what is done instead, one line each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        todo!()
+    }
+
+    /// Turns on IPv4 forwarding for the host's current namespace; says whether it was off.
+    ///
+    /// # Errors
+    /// When it is off and cannot be turned on.
+    pub fn enable_forwarding(&self) -> Result<bool> {
+        todo!()
+    }
+
+    /// Makes the network's bridge, or finds it and sets right what differs; adds it to the firewall. Idempotent.
+    ///
+    /// The default network's interface is called [`DEFAULT_NETWORK`] unless somebody else has that name; the others, and a
+    /// second daemon's default, get `td-` and twelve digits of a hash. A bridge found by its mark keeps its name.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is that of an interface that is not ours; `Internal` with the kernel's words.
+    pub fn ensure_bridge(&self, config: &BridgeConfig) -> Result<Bridge> {
+        todo!()
+    }
+
+    /// Takes the network's bridge away and out of the firewall. No bridge is no error.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn delete_bridge(&self, network: &Name) -> Result<()> {
+        todo!()
+    }
+
+    /// What this daemon has in the kernel, records or not.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn list_owned(&self) -> Result<Owned> {
+        todo!()
+    }
+
+    /// Routes of the host that a new subnet must not overlap; those of this daemon's own bridges are left out.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn host_routes(&self) -> Result<Vec<HostRoute>> {
+        todo!()
+    }
+
+    /// Joins a container to its network and publishes its ports: a veth pair with the peer born in `netns` as `eth0`, address,
+    /// default route, loopback up, port mappings. `route` is a `NETLINK_ROUTE` socket that was made inside `netns`.
+    ///
+    /// # Errors
+    /// `Internal` with the step and the kernel's words; `Exhausted` when the bridge has no port left. Nothing of the attempt is left.
+    pub fn attach(&self, endpoint: &Endpoint, netns: BorrowedFd<'_>, route: OwnedFd) -> Result<()> {
+        todo!()
+    }
+
+    /// Sets loopback up in a network namespace that gets nothing else (`--net none`).
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn loopback_up(&self, route: OwnedFd) -> Result<()> {
+        todo!()
+    }
+
+    /// Unpublishes a container's ports and forgets its connections. Idempotent, well under a millisecond. The veth pair is not
+    /// touched: it ends with the container's network namespace (see [`Net::delete_link`]).
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn detach(&self, container: &ContainerId) -> Result<()> {
+        todo!()
+    }
+
+    /// Deletes a container's veth pair, for one whose namespace somebody keeps alive. No link is no error. Takes about 15 ms: call
+    /// it off the critical path.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn delete_link(&self, short_id: &str) -> Result<()> {
+        todo!()
+    }
+
+    /// At the daemon's start: the firewall is rebuilt for these networks and live endpoints, as one transaction, whatever was there.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn restore(&self, networks: &[(Bridge, Subnet)], endpoints: &[Endpoint]) -> Result<()> {
+        todo!()
+    }
+
+    /// Looks whether the firewall is as this daemon made it, and rebuilds it if somebody changed or flushed it. Says whether it had to.
+    /// Costs microseconds when no table of the host has changed: call it every few seconds.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words.
+    pub fn repair(&self) -> Result<bool> {
+        todo!()
+    }
+
+    /// Takes away everything that this daemon owns: the table, the bridges.
+    ///
+    /// # Errors
+    /// `Internal` with the kernel's words, after everything has been tried.
+    pub fn remove_all(&self) -> Result<()> {
+        todo!()
+    }
+}
+
+/// The hardware address of a container: `02:42:` and the four bytes of its address.
+#[must_use]
+pub fn mac_for(ip: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = ip.octets();
+    [0x02, 0x42, a, b, c, d]
+}
