@@ -1,1 +1,70 @@
-//! tbd
+//! Images and what a container's root is made of.
+//!
+//! An [`Image`] is, for now, a directory that holds a root file system. A [`Driver`] makes a root of it for one container, in the
+//! container's own directory, and takes it away again. Nothing here mounts: the runtime does, from what a driver returns.
+
+mod aufs;
+mod copy;
+mod image;
+mod overlay;
+pub mod tree;
+
+use std::path::Path;
+
+use tinyd_core::{Error, Kind, Result, wire};
+
+pub use crate::{aufs::Aufs, copy::Copy, image::Image, overlay::Overlay};
+
+/// What a driver has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// What the runtime mounts.
+    pub rootfs: wire::Rootfs,
+    /// What could not be kept as it was, one line each.
+    pub notes: Vec<String>,
+}
+
+/// A way to give each container a writable root without touching the image.
+pub trait Driver: std::fmt::Debug + Send + Sync {
+    /// `overlay`, `aufs` or `copy`.
+    fn name(&self) -> &'static str;
+
+    /// Makes the container's own part of its root below `container_dir`, or finds it from an earlier start. `owner` is the host's id
+    /// of the container's root user; `None` is the host's root.
+    ///
+    /// # Errors
+    /// `Internal` with the call and the errno, `InvalidArgument` when the image cannot be used this way.
+    fn prepare(&self, container_dir: &Path, image: &Image, owner: Option<u32>) -> Result<Prepared>;
+
+    /// Removes what [`Driver::prepare`] made. Nothing there is no error.
+    ///
+    /// # Errors
+    /// `Internal` with the call and the errno.
+    fn remove(&self, container_dir: &Path) -> Result<()>;
+}
+
+/// The driver with this name.
+///
+/// # Errors
+/// `Unsupported` when the kernel has not what it needs, `InvalidArgument` for another name.
+pub fn driver(name: &str) -> Result<Box<dyn Driver>> {
+    match name {
+        "overlay" => Ok(Box::new(Overlay)),
+        "aufs" => Ok(Box::new(Aufs::detect()?)),
+        "copy" => Ok(Box::new(Copy)),
+        other => Err(Error::invalid(
+            "--storage-driver",
+            format!("{other:?} is not a storage driver: overlay, aufs or copy"),
+        )),
+    }
+}
+
+/// A failed call as the engine tells it.
+fn failed(what: std::fmt::Arguments<'_>, errno: impl Into<std::io::Error>) -> Error {
+    let source: std::io::Error = errno.into();
+    let kind = match source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Exhausted,
+        _ => Kind::Internal,
+    };
+    Error::new(kind, format!("{what}: {source}"))
+}
