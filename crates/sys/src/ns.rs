@@ -1,1 +1,212 @@
-//! tbd
+//! Namespaces: making, joining, naming, and the id maps of user namespaces.
+
+#![expect(unsafe_code, reason = "setns, unshare and interface ioctls have no safe wrapper for what is done here")]
+
+use std::{
+    io::Write,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::{Ask, Error, Result, path};
+
+/// Flags of clone3(2), unshare(2) and setns(2).
+pub mod flag {
+    /// Mounts.
+    pub const MOUNT: u64 = libc::CLONE_NEWNS as u64;
+    /// Control groups.
+    pub const CGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+    /// Hostname.
+    pub const UTS: u64 = libc::CLONE_NEWUTS as u64;
+    /// System V IPC and POSIX queues.
+    pub const IPC: u64 = libc::CLONE_NEWIPC as u64;
+    /// User ids.
+    pub const USER: u64 = libc::CLONE_NEWUSER as u64;
+    /// Process ids.
+    pub const PID: u64 = libc::CLONE_NEWPID as u64;
+    /// Network.
+    pub const NET: u64 = libc::CLONE_NEWNET as u64;
+    /// Clock offsets.
+    pub const TIME: u64 = 0x80;
+}
+
+/// setns(2): joins the namespace that a namespace file stands for, or those of `flags` of a pidfd's process.
+///
+/// # Errors
+/// EPERM, EINVAL as the manual says.
+pub fn join(namespace: BorrowedFd<'_>, flags: u64) -> Result<()> {
+    // SAFETY: setns takes a descriptor and an integer; a process with one thread shares nothing that it could take away.
+    let done = unsafe { libc::setns(namespace.as_raw_fd(), flags as libc::c_int) };
+    if done == -1 { Err(Error::last(format_args!("setns({flags:#x})"))) } else { Ok(()) }
+}
+
+/// unshare(2).
+///
+/// # Errors
+/// EPERM, ENOSPC as the manual says.
+pub fn unshare(flags: u64) -> Result<()> {
+    // SAFETY: only namespace flags are passed; none of them touches memory or descriptors of the caller.
+    let done = unsafe { libc::unshare(flags as libc::c_int) };
+    if done == -1 { Err(Error::last(format_args!("unshare({flags:#x})"))) } else { Ok(()) }
+}
+
+/// A procfs that has been checked: the real one, entered through no symbolic link and no mount point on it.
+#[derive(Debug)]
+pub struct Proc(OwnedFd);
+
+impl Proc {
+    /// The host's /proc.
+    ///
+    /// # Errors
+    /// EXDEV when what is mounted there is no procfs root.
+    pub fn of_host() -> Result<Proc> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::open(c"/proc", flags, Mode::empty()).ask("open(/proc)")?;
+        Proc::of_mount(fd)
+    }
+
+    /// A mount of procfs.
+    ///
+    /// # Errors
+    /// EXDEV when it is none.
+    pub fn of_mount(mount: OwnedFd) -> Result<Proc> {
+        const ROOT_INODE: u64 = 1;
+        let kind = rustix::fs::fstatfs(&mount).ask("fstatfs(proc)")?.f_type;
+        let inode = rustix::fs::fstat(&mount).ask("fstat(proc)")?.st_ino;
+        if kind == libc::PROC_SUPER_MAGIC && inode == ROOT_INODE {
+            return Ok(Proc(mount));
+        }
+        Err(Error::new("check /proc", std::io::Error::from_raw_os_error(libc::EXDEV)))
+    }
+
+    /// Writes `text` into an existing file of it, in one write.
+    ///
+    /// # Errors
+    /// What the kernel said of opening or writing.
+    pub fn write(&self, file: &Path, text: &str) -> Result<()> {
+        let fd = path::open_beneath(self.0.as_fd(), file, OFlags::WRONLY | OFlags::NOFOLLOW)?;
+        std::fs::File::from(fd).write_all(text.as_bytes()).ask(format_args!("write(/proc/{}, {text:?})", file.display()))
+    }
+
+    /// Opens the namespace file `name` (`user`, `net`, ...) of process `pid`.
+    ///
+    /// # Errors
+    /// ENOENT when the process is gone.
+    pub fn namespace(&self, pid: i32, name: &str) -> Result<OwnedFd> {
+        // The last step is a magic link, so the directory is opened with care and the link alone is followed.
+        let dir = PathBuf::from(format!("{pid}/ns"));
+        let dir = path::open_beneath(self.0.as_fd(), &dir, OFlags::PATH | OFlags::DIRECTORY)?;
+        rustix::fs::openat(&dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .ask(format_args!("open(/proc/{pid}/ns/{name})"))
+    }
+
+    /// The mount itself.
+    #[must_use]
+    pub fn mount(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Gives the mount back.
+    #[must_use]
+    pub fn into_mount(self) -> OwnedFd {
+        self.0
+    }
+}
+
+/// One line of an id map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// First id inside.
+    pub inside: u32,
+    /// First id outside.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Writes the id maps of process `pid`, which has a new user namespace.
+///
+/// # Errors
+/// EPERM, EINVAL as user_namespaces(7) says.
+pub fn write_id_maps(proc: &Proc, pid: i32, uids: &[IdRange], gids: &[IdRange]) -> Result<()> {
+    proc.write(&PathBuf::from(format!("{pid}/uid_map")), &id_map(uids))?;
+    proc.write(&PathBuf::from(format!("{pid}/gid_map")), &id_map(gids))
+}
+
+fn id_map(ranges: &[IdRange]) -> String {
+    ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect()
+}
+
+/// Sets the hostname of the caller's UTS namespace.
+///
+/// # Errors
+/// EINVAL for one of more than 64 bytes.
+pub fn set_hostname(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes()).ask(format_args!("sethostname({name:?})"))
+}
+
+/// Sets the NIS domain name of the caller's UTS namespace.
+///
+/// # Errors
+/// EINVAL for one of more than 64 bytes.
+pub fn set_domainname(name: &str) -> Result<()> {
+    rustix::system::setdomainname(name.as_bytes()).ask(format_args!("setdomainname({name:?})"))
+}
+
+/// Brings `lo` of the caller's network namespace up.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn loopback_up() -> Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .ask("socket(AF_INET)")?;
+    // SAFETY: ifreq is a plain C structure of integers and byte arrays; all zeroes is a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq with a name and flags, which `request` is.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if done == -1 { Err(Error::last("ioctl(SIOCSIFFLAGS, lo)")) } else { Ok(()) }
+}
+
+/// A `NETLINK_ROUTE` socket of the caller's network namespace; it stays there wherever it is sent.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn route_socket() -> Result<OwnedFd> {
+    let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: socket takes integers.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_ROUTE) };
+    if fd == -1 {
+        return Err(Error::last("socket(AF_NETLINK, NETLINK_ROUTE)"));
+    }
+    // SAFETY: the kernel has just made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_map_is_lines_of_three_numbers() {
+        let ranges =
+            [IdRange { inside: 0, outside: 100_000, count: 1 }, IdRange { inside: 1, outside: 7, count: 2 }];
+        assert_eq!(id_map(&ranges), "0 100000 1\n1 7 2\n");
+    }
+
+    #[test]
+    fn the_hosts_proc_is_one_and_tmp_is_none() {
+        Proc::of_host().unwrap();
+        let tmp = rustix::fs::open(c"/dev", OFlags::PATH, Mode::empty()).unwrap();
+        assert!(Proc::of_mount(tmp).is_err());
+    }
+}

@@ -1,1 +1,458 @@
-//! tbd
+//! Processes: cloning, executing, waiting, limits, and the switches of prctl(2).
+//!
+//! A clone here is a fork: the child is a copy that goes on behind the call. It never gets a thread's worth of shared memory, and
+//! it is only made from a process with one thread.
+
+#![expect(unsafe_code, reason = "clone3, execve, close_range and friends have no safe wrapper")]
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+
+use crate::{Ask, Error, Result};
+
+/// `CLONE_INTO_CGROUP`; libc 0.2 defines it as 0.
+pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of a clone this is.
+#[derive(Debug)]
+pub enum Forked {
+    /// The new process. It ends in [`execve`] or [`exit_now`] and never returns to its caller's caller.
+    Child,
+    /// The process that called.
+    Parent {
+        /// The child, as the caller's PID namespace counts.
+        pid: i32,
+        /// The child.
+        pidfd: OwnedFd,
+    },
+}
+
+/// clone3(2) as a fork, with `CLONE_PIDFD` added to `flags`, and `CLONE_INTO_CGROUP` when there is a v2 cgroup directory.
+///
+/// # Errors
+/// The kernel's refusal; and EDEADLK when the caller has more than one thread.
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    require_one_thread()?;
+    let mut pidfd: libc::c_int = -1;
+    let mut args = libc::clone_args {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` is a valid clone_args that lives through the call, with a pidfd pointer to a local. No CLONE_VM and no
+    // stack: the child runs on a copy of this stack. One thread (checked above) means that no lock can be held by another
+    // thread, so the child may go on as ordinary code.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(Error::last(format_args!("clone3({:#x})", args.flags))),
+        0 => Ok(Forked::Child),
+        pid => {
+            // SAFETY: clone3 succeeded with CLONE_PIDFD, so it stored a new descriptor (close-on-exec) that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Forked::Parent { pid: i32::try_from(pid).unwrap_or(-1), pidfd })
+        }
+    }
+}
+
+/// A process that is not single-threaded must not fork: a lock held by another thread would stay locked in the child.
+fn require_one_thread() -> Result<()> {
+    // The link count of /proc/self/task is 2 plus the number of threads: one call where reading the directory takes four.
+    let links = rustix::fs::stat(c"/proc/self/task").ask("stat(/proc/self/task)")?.st_nlink;
+    if links == 3 {
+        return Ok(());
+    }
+    Err(Error::new(
+        format_args!("clone3 with {} threads", links.saturating_sub(2)),
+        io::Error::from_raw_os_error(libc::EDEADLK),
+    ))
+}
+
+/// Ends the process at once: nothing of the parent's that was copied into a child is run or flushed twice.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: _exit takes any status and does not return.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Strings as execve(2) wants them, made before they are needed.
+#[derive(Debug)]
+pub struct Strings {
+    pointers: Vec<*const libc::c_char>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    /// Takes the strings; the first of an argument list is `argv[0]`.
+    #[must_use]
+    pub fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
+        Strings { pointers, _owned: strings }
+    }
+}
+
+/// execve(2). Comes back only with a failure.
+#[must_use]
+pub fn execve(path: &CStr, args: &Strings, env: &Strings) -> Error {
+    // SAFETY: both arrays end in a null pointer and point to strings that `Strings` owns and does not move or change.
+    unsafe { libc::execve(path.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
+    Error::last(format_args!("execve({path:?})"))
+}
+
+/// execveat(2) of an open file. Comes back only with a failure.
+#[must_use]
+pub fn execve_fd(file: BorrowedFd<'_>, args: &Strings, env: &Strings) -> Error {
+    // SAFETY: the arrays as in `execve`; the empty path with AT_EMPTY_PATH means the descriptor itself, which is open.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            args.pointers.as_ptr(),
+            env.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Error::last("execveat(fd)")
+}
+
+/// Closes every descriptor from `first` on.
+///
+/// # Errors
+/// ENOSYS before Linux 5.9.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: closing descriptors is memory-safe; the caller is about to execute another program and uses none of them.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    check(done, format_args!("close_range({first}, ~0)"))
+}
+
+/// Makes every descriptor from `first` on close-on-exec.
+///
+/// # Errors
+/// EINVAL before Linux 5.11.
+pub fn cloexec_from(first: u32) -> Result<()> {
+    // SAFETY: only sets a flag on descriptors.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    check(done, format_args!("close_range({first}, ~0, CLOEXEC)"))
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Exited(u8),
+    /// This signal ended it.
+    Signalled(i32),
+}
+
+impl Ended {
+    /// The status as shells count: 128+n for signal n.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Ended::Exited(code) => code,
+            Ended::Signalled(number) => 128u8.wrapping_add(u8::try_from(number).unwrap_or(0)),
+        }
+    }
+}
+
+/// Waits for a child to end and reaps it.
+///
+/// # Errors
+/// ECHILD when it is not the caller's child.
+pub fn wait(child: BorrowedFd<'_>) -> Result<Ended> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(child), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => return Ok(ended(status.exit_status(), status.terminating_signal())),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::new("waitid(pidfd)", error)),
+        }
+    }
+}
+
+/// Reaps any child of the caller; `None` when it has none. Blocks.
+///
+/// # Errors
+/// What the kernel said; never ECHILD.
+pub fn wait_any() -> Result<Option<(i32, Ended)>> {
+    loop {
+        match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
+            Ok(Some((pid, status))) => {
+                let ended = ended(status.exit_status(), status.terminating_signal());
+                return Ok(Some((pid.as_raw_nonzero().get(), ended)));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(error) => return Err(Error::new("waitpid(-1)", error)),
+        }
+    }
+}
+
+fn ended(exit_status: Option<i32>, signal: Option<i32>) -> Ended {
+    match (exit_status, signal) {
+        (Some(code), _) => Ended::Exited(u8::try_from(code & 0xff).unwrap_or(0)),
+        (None, signal) => Ended::Signalled(signal.unwrap_or(libc::SIGKILL)),
+    }
+}
+
+/// A descriptor for a process.
+///
+/// # Errors
+/// ESRCH when there is none.
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| esrch("pidfd_open"))?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ask(format_args!("pidfd_open({pid})"))
+}
+
+fn esrch(call: &str) -> Error {
+    Error::new(call, io::Error::from_raw_os_error(libc::ESRCH))
+}
+
+/// Sends signal `number`, 1 to 64, to the process that a pidfd stands for.
+///
+/// # Errors
+/// ESRCH when it has been reaped, EINVAL for a number that is no signal.
+pub fn pidfd_signal(process: BorrowedFd<'_>, number: i32) -> Result<()> {
+    // SAFETY: a null siginfo means "as kill(2)"; the descriptor is open.
+    let done = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), number, ptr::null::<libc::siginfo_t>(), 0)
+    };
+    check(done, format_args!("pidfd_send_signal({number})"))
+}
+
+/// Sends SIGKILL and reaps. For undoing: a process that is gone already is what was wanted.
+pub fn kill_and_reap(child: BorrowedFd<'_>) {
+    let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
+    let _ = wait(child);
+}
+
+/// Sends signal `number` to a process by number; only for children that the caller has not reaped, whose number is theirs.
+///
+/// # Errors
+/// ESRCH when there is none.
+pub fn kill(pid: i32, number: i32) -> Result<()> {
+    // SAFETY: kill takes any two integers.
+    let done = unsafe { libc::kill(pid, number) };
+    check(done.into(), format_args!("kill({pid}, {number})"))
+}
+
+/// `PR_SET_DUMPABLE 0`: nobody in the container may trace this process or look into its /proc entry.
+///
+/// # Errors
+/// None that the kernel documents.
+pub fn set_not_dumpable() -> Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, 0, "prctl(PR_SET_DUMPABLE, 0)")
+}
+
+/// `PR_SET_NO_NEW_PRIVS`.
+///
+/// # Errors
+/// None that the kernel documents.
+pub fn set_no_new_privs() -> Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, "prctl(PR_SET_NO_NEW_PRIVS, 1)")
+}
+
+/// Has the kernel send SIGKILL to the caller when its parent ends. A change of identity clears it, so it is set last.
+///
+/// # Errors
+/// None that the kernel documents.
+pub fn die_with_parent() -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong, "prctl(PR_SET_PDEATHSIG, SIGKILL)")
+}
+
+/// Names the calling thread, at most 15 bytes.
+///
+/// # Errors
+/// None that the kernel documents.
+pub fn set_name(name: &CStr) -> Result<()> {
+    rustix::thread::set_name(name).ask(format_args!("prctl(PR_SET_NAME, {name:?})"))
+}
+
+fn prctl(option: libc::c_int, value: libc::c_ulong, call: &str) -> Result<()> {
+    // SAFETY: the options used here take one integer; unused arguments are zero as the kernel demands.
+    let done = unsafe { libc::prctl(option, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong) };
+    check(done.into(), call)
+}
+
+/// Blocked signals and handlers back to what a new program expects: none blocked, all default.
+pub fn reset_signals() {
+    for number in 1..=64 {
+        // SAFETY: SIG_DFL for any signal; those that cannot be changed (KILL, STOP, libc's own) are refused with EINVAL.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    set_mask(&empty_set());
+}
+
+/// Blocks every signal that can be blocked, for a process that takes them with [`next_signal`].
+pub fn block_signals() {
+    let mut set = empty_set();
+    // SAFETY: `set` is an initialised sigset_t.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set_mask(&set);
+}
+
+fn set_mask(set: &libc::sigset_t) {
+    // SAFETY: `set` is initialised; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, set, ptr::null_mut()) };
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises what it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised one line above.
+    unsafe { set.assume_init() }
+}
+
+/// Takes the next blocked signal; waits for one.
+#[must_use]
+pub fn next_signal() -> i32 {
+    let mut set = empty_set();
+    // SAFETY: `set` is an initialised sigset_t.
+    unsafe { libc::sigfillset(&raw mut set) };
+    loop {
+        // SAFETY: `set` is initialised; no siginfo is asked for.
+        let number = unsafe { libc::sigwaitinfo(&raw const set, ptr::null_mut()) };
+        if number > 0 {
+            return number;
+        }
+    }
+}
+
+/// The limits of resource `resource` (`RLIMIT_…`) of the caller: soft, hard.
+///
+/// # Errors
+/// EINVAL for a resource the kernel does not know.
+pub fn rlimit(resource: u32) -> Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a local rlimit64; no new limit is given.
+    let done = unsafe { libc::prlimit64(0, resource, ptr::null(), &raw mut limit) };
+    check(done.into(), format_args!("prlimit({resource})"))?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets the limits of resource `resource` of process `pid`; 0 is the caller.
+///
+/// # Errors
+/// EPERM for a hard limit above the current one without `CAP_SYS_RESOURCE`.
+pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the pointer is to a local rlimit64; the old limit is not asked for.
+    let done = unsafe { libc::prlimit64(pid, resource, &raw const limit, ptr::null_mut()) };
+    check(done.into(), format_args!("prlimit({pid}, {resource}, {soft}, {hard})"))
+}
+
+/// personality(2).
+///
+/// # Errors
+/// EINVAL for one the kernel lacks.
+pub fn set_personality(persona: u64) -> Result<()> {
+    // SAFETY: takes an integer.
+    let done = unsafe { libc::personality(persona) };
+    check(done.into(), format_args!("personality({persona:#x})"))
+}
+
+/// What sched_setattr(2) takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SchedAttr {
+    /// Size of this structure; [`set_scheduler`] fills it in.
+    pub size: u32,
+    /// `SCHED_…`.
+    pub policy: u32,
+    /// `SCHED_FLAG_…`.
+    pub flags: u64,
+    /// Nice value.
+    pub nice: i32,
+    /// Static priority.
+    pub priority: u32,
+    /// Nanoseconds.
+    pub runtime: u64,
+    /// Nanoseconds.
+    pub deadline: u64,
+    /// Nanoseconds.
+    pub period: u64,
+}
+
+/// sched_setattr(2) for the caller.
+///
+/// # Errors
+/// EPERM, EINVAL as the manual says.
+pub fn set_scheduler(mut attr: SchedAttr) -> Result<()> {
+    attr.size = u32::try_from(size_of::<SchedAttr>()).unwrap_or(48);
+    // SAFETY: `attr` is the kernel's sched_attr (version 0, 48 bytes) and says its size.
+    let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    check(done, format_args!("sched_setattr({attr:?})"))
+}
+
+/// ioprio_set(2) for the caller.
+///
+/// # Errors
+/// EPERM, EINVAL as the manual says.
+pub fn set_io_priority(class: u32, level: u32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: takes integers.
+    let done = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (class << 13) | level) };
+    check(done, format_args!("ioprio_set({class}, {level})"))
+}
+
+/// Whether the file that this process executes cannot be written by anyone who reaches it through /proc/PID/exe: a sealed
+/// memory file, or a file on a read-only mount.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn own_image_is_unwritable() -> Result<bool> {
+    let exe = rustix::fs::open(
+        c"/proc/self/exe",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .ask("open(/proc/self/exe)")?;
+    let sealed = rustix::fs::fcntl_get_seals(exe.as_fd())
+        .is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE));
+    let mount = rustix::fs::fstatvfs(&exe).ask("fstatvfs(/proc/self/exe)")?;
+    Ok(sealed || mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+fn check(done: libc::c_long, call: impl std::fmt::Display) -> Result<()> {
+    if done == -1 { Err(Error::last(call)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_does_not_fork() {
+        // A test runs beside the harness's own thread.
+        let error = clone3(0, None).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EDEADLK), "{error}");
+    }
+
+    #[test]
+    fn clone_into_cgroup_is_the_kernels_bit() {
+        assert_eq!(CLONE_INTO_CGROUP, 1 << 33);
+    }
+
+    #[test]
+    fn a_signal_counts_from_128() {
+        assert_eq!(Ended::Signalled(9).code(), 137);
+        assert_eq!(Ended::Exited(3).code(), 3);
+    }
+}
