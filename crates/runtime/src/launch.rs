@@ -23,6 +23,13 @@ pub struct Launch<'a> {
     pub seccomp: &'a wire::Seccomp,
     /// Standard input, output, error; or a terminal.
     pub stdio: Stdio,
+    /// Whether the root's layers show their files with the container's ids (when it has a user namespace of its own). A bundle's
+    /// root belongs to the container's ids already; an image of the daemon's belongs to the host's.
+    pub idmap_root: bool,
+    /// Whether the first process is killed when the caller ends.
+    pub die_with_parent: bool,
+    /// Where the first process waits for its program.
+    pub gate: Gate,
     /// Whether a small init is process 1.
     pub init: bool,
     /// The step that fails, for tests. Empty in life.
@@ -36,6 +43,15 @@ pub enum Stdio {
     Fds([OwnedFd; 3]),
     /// A new terminal of the container's own devpts; the master side is in [`Prepared::terminal`].
     Terminal,
+}
+
+/// Where the first process waits for its program.
+#[derive(Debug)]
+pub enum Gate {
+    /// With the caller, who calls [`Prepared::start`].
+    Caller,
+    /// With whoever connects to this listening socket (`SOCK_SEQPACKET`) and calls [`start_through`]. The caller may end meanwhile.
+    Listener(OwnedFd),
 }
 
 /// A container whose first process waits before its program. Dropping it without [`Prepared::destroy`] leaves the kernel's
@@ -56,6 +72,32 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// The sync socket on which the first process waits.
     pub gate: OwnedFd,
+}
+
+impl Prepared {
+    /// Lets the program go; comes back when it has been executed.
+    ///
+    /// # Errors
+    /// `CommandNotFound`, `CannotExecute` and the like; the first process has ended then, and [`Prepared::destroy`] is due.
+    pub fn start(&mut self) -> Result<()> {
+        todo!()
+    }
+
+    /// Kills what runs, reaps the first process, removes the cgroup.
+    ///
+    /// # Errors
+    /// All that could not be taken away.
+    pub fn destroy(self) -> Result<()> {
+        todo!()
+    }
+}
+
+/// Lets the program of a container go that was made with [`Gate::Listener`].
+///
+/// # Errors
+/// As [`Prepared::start`].
+pub fn start_through(connection: OwnedFd) -> Result<()> {
+    todo!()
 }
 
 #[expect(clippy::todo, unused_variables, reason = "skeleton")]
