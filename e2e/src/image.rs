@@ -64,19 +64,19 @@ fn make_busybox(root: &Path) {
     }
 }
 
-/// A root file system of Debian with redis and nginx, made by `e2e/images/services` once per machine.
+/// A root file system of Debian with redis and nginx, made by `e2e/images/debian` once per machine.
 ///
 /// # Panics
 /// When it cannot be made: it needs debootstrap and the distribution's mirror.
 #[must_use]
-pub fn services() -> String {
+pub fn debian() -> String {
     static ROOT: OnceLock<String> = OnceLock::new();
     ROOT.get_or_init(|| {
-        if let Some(root) = std::env::var_os("TINYD_E2E_SERVICES") {
+        if let Some(root) = std::env::var_os("TINYD_E2E_DEBIAN") {
             return root.to_string_lossy().into_owned();
         }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/services");
-        let made = Command::new(&script).arg(cache()).output().expect("run e2e/images/services");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/debian");
+        let made = Command::new(&script).arg(cache()).output().expect("run e2e/images/debian");
         assert!(made.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&made.stderr));
         String::from_utf8_lossy(&made.stdout).trim().to_owned()
     })

@@ -12,7 +12,7 @@ mod sandbox;
 mod wait;
 
 pub use host::Host;
-pub use image::{busybox, helper, services};
+pub use image::{busybox, debian, helper};
 pub use output::{Background, Output};
 pub use pty::Terminal;
 pub use sandbox::{Options, Sandbox};
