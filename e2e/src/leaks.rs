@@ -23,6 +23,7 @@ const GRACE: Duration = Duration::from_secs(3);
 pub(crate) struct Baseline {
     mounts: BTreeSet<String>,
     links: BTreeSet<String>,
+    elements: BTreeSet<String>,
 }
 
 impl Baseline {
@@ -97,34 +98,32 @@ fn links(sandbox: &Sandbox) -> Vec<String> {
     extra.filter(|link| !link.starts_with("cable")).map(|link| format!("link {link}")).collect()
 }
 
-/// Elements of nftables maps and sets that name a container's port or address. Tables, chains and masquerading of the default
-/// network live on.
+/// Elements of nftables maps and sets that were not there before the first container. Tables, chains and what belongs to the
+/// default network live on.
 fn firewall(sandbox: &Sandbox) -> Vec<String> {
-    let ruleset = sandbox.host.sh("nft -j list ruleset");
-    if !ruleset.ok() {
-        return vec![format!("nft -j list ruleset: {}", ruleset.stderr.trim())];
+    match elements(&sandbox.host) {
+        Ok(now) => now
+            .difference(&sandbox.baseline.elements)
+            .map(|element| format!("nft element of {element}"))
+            .collect(),
+        Err(error) => vec![error],
     }
-    let Ok(ruleset) = serde_json::from_str::<Value>(&ruleset.stdout) else {
-        return vec!["nft: not JSON".to_owned()];
-    };
-    let objects = ruleset["nftables"].as_array().cloned().unwrap_or_default();
-    let holders = objects.iter().flat_map(|object| [&object["map"], &object["set"]]);
-    holders
-        .filter(|holder| holder["elem"].is_array())
-        .flat_map(|holder| {
-            let name = holder["name"].as_str().unwrap_or("?").to_owned();
-            let elements = holder["elem"].as_array().cloned().unwrap_or_default();
-            elements.into_iter().map(move |element| (name.clone(), element.to_string()))
-        })
-        .filter(|(_, element)| is_of_a_container(element))
-        .map(|(name, element)| format!("nft element of {name}: {element}"))
-        .collect()
 }
 
-/// Whether an element names a port or a host's address, and not just a subnet or a bridge.
-fn is_of_a_container(element: &str) -> bool {
-    let subnet_or_bridge = element.contains("prefix") || element.contains("Tiny-docker");
-    !subnet_or_bridge
+fn elements(host: &Host) -> Result<BTreeSet<String>, String> {
+    let ruleset = host.sh("nft -j list ruleset");
+    if !ruleset.ok() {
+        return Err(format!("nft -j list ruleset: {}", ruleset.stderr.trim()));
+    }
+    let ruleset: Value =
+        serde_json::from_str(&ruleset.stdout).map_err(|error| format!("nft -j list ruleset: {error}"))?;
+    let objects = ruleset["nftables"].as_array().into_iter().flatten();
+    let holders = objects.flat_map(|object| [&object["map"], &object["set"]]);
+    let named = holders.flat_map(|holder| {
+        let name = holder["name"].as_str().unwrap_or("?");
+        holder["elem"].as_array().into_iter().flatten().map(move |element| format!("{name}: {element}"))
+    });
+    Ok(named.collect())
 }
 
 /// Mounts that were not there before, or are below the daemon's directories.
@@ -146,23 +145,35 @@ fn cgroups(sandbox: &Sandbox) -> Vec<String> {
 }
 
 fn cgroup_dirs(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let tag = name_of(&sandbox.run_dir);
-    let ids = sandbox.seen.lock().expect("the ids").clone();
+    let names = names(sandbox);
     let mut found = Vec::new();
     walk_cgroups(Path::new(CGROUPS), 5, &mut |dir| {
-        let path = dir.to_string_lossy();
-        if path.split('/').any(|part| is_tagged(part, &tag))
-            || ids.iter().any(|id| path.contains(id.as_str()))
-        {
+        if names.iter().any(|name| names_a_part(&dir.to_string_lossy(), name)) {
             found.push(dir.to_owned());
         }
     });
     found
 }
 
-/// Whether a directory's name carries the tag, and not a longer one: `te-1-2` is not `te-1-20`.
-fn is_tagged(part: &str, tag: &str) -> bool {
-    part.match_indices(tag).any(|(at, _)| !part[at + tag.len()..].starts_with(|c: char| c.is_ascii_digit()))
+/// What kernel objects of this sandbox have in their names: the daemon's tag, which it makes from its run directory, the run
+/// directory itself, and the ids of all containers that ever were.
+fn names(sandbox: &Sandbox) -> Vec<String> {
+    let ids = sandbox.seen.lock().expect("the ids").clone();
+    [tag(&sandbox.run_dir), name_of(&sandbox.run_dir)].into_iter().chain(ids).collect()
+}
+
+/// The tag by which a daemon tells its kernel objects from those of others: FNV-1a of its run directory. Two daemons of
+/// different versions must agree on it, so a change of it is a change that a test should see.
+fn tag(run_dir: &Path) -> String {
+    let hash = run_dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
+}
+
+/// Whether a part of a path carries the name, and not a longer one: `te-1-2` is not `te-1-20`.
+fn names_a_part(path: &str, name: &str) -> bool {
+    path.match_indices(name).any(|(at, _)| !path[at + name.len()..].starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn walk_cgroups(dir: &Path, depth: u32, visit: &mut impl FnMut(&Path)) {
@@ -193,15 +204,13 @@ fn is_daemon(sandbox: &Sandbox, pid: u32) -> bool {
 
 fn process_ids(sandbox: &Sandbox) -> Vec<u32> {
     let host = fs::read_link(format!("/proc/{}/ns/mnt", sandbox.host.pid())).ok();
-    let tag = name_of(&sandbox.run_dir);
-    let ids = sandbox.seen.lock().expect("the ids").clone();
+    let names = names(sandbox);
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let belongs = |pid: &u32| {
         let here = fs::read_link(format!("/proc/{pid}/ns/mnt")).ok().is_some_and(|ns| Some(ns) == host);
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let tagged = groups.split(['/', '\n']).any(|part| is_tagged(part, &tag));
-        here || tagged || ids.iter().any(|id| groups.contains(id.as_str()))
+        here || names.iter().any(|name| names_a_part(&groups, name))
     };
     pids.filter(|pid| *pid != sandbox.host.pid() && belongs(pid) && !is_zombie(*pid)).collect()
 }
@@ -306,27 +315,27 @@ fn remove_cgroups(mut dirs: Vec<PathBuf>) {
     }
 }
 
-/// Takes away what test runs left that were killed: directories whose name carries the id of a process that is no more.
+/// Takes away what test runs left that were killed: their directories carry the id of a process that is no more.
 pub(crate) fn sweep_stale() {
     let is_stale = |name: &str| {
-        let pid = name.split("te-").nth(1).and_then(|rest| rest.split('-').next());
+        let pid = name.strip_prefix("te-").and_then(|rest| rest.split('-').next());
         pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
     };
-    let mut groups = Vec::new();
-    walk_cgroups(Path::new(CGROUPS), 5, &mut |dir| {
-        if dir.iter().any(|part| is_stale(&part.to_string_lossy())) {
-            groups.push(dir.to_owned());
+    for name in entries(Path::new("/dev/shm")).into_iter().filter(|name| is_stale(name)) {
+        let run_dir = Path::new("/dev/shm").join(&name);
+        let names = [tag(&run_dir), name.clone()];
+        let mut groups = Vec::new();
+        walk_cgroups(Path::new(CGROUPS), 5, &mut |dir| {
+            if names.iter().any(|name| names_a_part(&dir.to_string_lossy(), name)) {
+                groups.push(dir.to_owned());
+            }
+        });
+        thaw(&groups);
+        for pids in groups.iter().filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok()) {
+            pids.lines().filter_map(|pid| pid.parse().ok()).for_each(|pid| output::kill(pid, Signal::KILL));
         }
-    });
-    thaw(&groups);
-    for pid in groups.iter().filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok()) {
-        pid.lines().filter_map(|pid| pid.parse().ok()).for_each(|pid| output::kill(pid, Signal::KILL));
-    }
-    remove_cgroups(groups);
-    for parent in ["/var/tmp", "/dev/shm"] {
-        for name in entries(Path::new(parent)).iter().filter(|name| name.starts_with("te-") && is_stale(name))
-        {
-            let _ = fs::remove_dir_all(Path::new(parent).join(name));
-        }
+        remove_cgroups(groups);
+        let _ = fs::remove_dir_all(run_dir);
+        let _ = fs::remove_dir_all(Path::new("/var/tmp").join(name));
     }
 }

@@ -45,6 +45,8 @@ pub struct Sandbox {
     pub(crate) seen: Mutex<BTreeSet<String>>,
     daemon_argv: Vec<String>,
     daemon_env: Vec<(String, String)>,
+    /// Whether a daemon has ever served here.
+    served: bool,
     checked: bool,
 }
 
@@ -99,6 +101,7 @@ impl Sandbox {
         let host = Host::new();
         Sandbox {
             baseline: Baseline::take(&host),
+            served: false,
             checked: false,
             host,
             daemon: None,
@@ -126,6 +129,10 @@ impl Sandbox {
             }
             UnixStream::connect(&socket).ok()
         });
+        if !self.served {
+            self.served = true;
+            self.baseline.take_firewall(&self.host);
+        }
     }
 
     /// Starts the daemon without waiting for anything.
