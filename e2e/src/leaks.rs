@@ -31,7 +31,13 @@ impl Baseline {
         Baseline {
             mounts: mount_points(host).into_iter().collect(),
             links: host.links().into_iter().collect(),
+            elements: BTreeSet::new(),
         }
+    }
+
+    /// Notes what the firewall has now: a daemon that serves, and no container yet.
+    pub(crate) fn take_firewall(&mut self, host: &Host) {
+        self.elements = elements(host).unwrap_or_default();
     }
 }
 
