@@ -6,6 +6,7 @@
 mod error;
 
 pub mod bpf;
+pub mod cgroup;
 pub mod creds;
 pub mod fs;
 pub mod mount;

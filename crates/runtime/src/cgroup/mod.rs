@@ -3,15 +3,43 @@
 //! This file is the door. It never puts a process anywhere itself: the entering process does that, by [`Cgroup::clone_fd`]
 //! (v2) or by writing `0` to each of [`Cgroup::procs`] (v1).
 
-use std::{fs::File, os::fd::BorrowedFd};
+mod convert;
+mod devices;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod v1;
+mod v2;
+
+use std::{
+    fs::File,
+    os::fd::BorrowedFd,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use tinyd_core::{Error, Kind, Result, oci};
+pub use tinyd_sys::cgroup::Layout;
+use tinyd_sys::cgroup::ROOT;
+use tree::{CgroupPath, told};
 
-/// A container's cgroup: one directory on v2, one per controller on v1.
+/// How long killed processes may take to end.
+const KILL_MAX: Duration = Duration::from_secs(10);
+
+/// A container's cgroup: one directory on v2, one per hierarchy on v1.
 #[derive(Debug)]
 pub struct Cgroup {
-    path: String,
-    entries: Vec<File>,
+    path: CgroupPath,
+    spelled: String,
+    world: World,
+}
+
+#[derive(Debug)]
+enum World {
+    V1(v1::Group),
+    V2(v2::Group),
 }
 
 /// What the kernel has counted for a cgroup and everything below it.
@@ -21,6 +49,8 @@ pub struct Stats {
     pub cpu_nanos: u64,
     /// Memory in use, page cache included, in bytes.
     pub memory_bytes: u64,
+    /// The part of it that is page cache not lately used, in bytes: what `docker stats` takes off.
+    pub memory_reclaimable_bytes: u64,
     /// The memory limit in bytes; `None` is no limit.
     pub memory_limit_bytes: Option<u64>,
     /// Processes and threads.
@@ -35,22 +65,44 @@ impl Cgroup {
     /// `InvalidArgument` for a path with `..` and the like or a limit that the kernel refuses, `AlreadyExists` when a
     /// process is in a cgroup of that name, `Unsupported` when a limit needs a controller that this host lacks. Nothing of the
     /// attempt is left.
-    pub fn create(_path: &str, _resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
-        Err(Error::new(Kind::Unsupported, "skeleton"))
+    pub fn create(path: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
+        Cgroup::create_in(Path::new(ROOT), path, resources)
+    }
+
+    fn create_in(root: &Path, spelled: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
+        let path = CgroupPath::parse(spelled)?;
+        let layout = Layout::detect(root).map_err(told)?;
+        let mut warnings = Vec::new();
+        let world = match v2_mount(&layout)? {
+            Some(mount) => World::V2(v2::Group::create(mount, &path, resources, &mut warnings)?),
+            None => World::V1(v1::Group::create(&layout, &path, resources, &mut warnings)?),
+        };
+        Ok((Cgroup { path, spelled: spelled.to_owned(), world }, warnings))
     }
 
     /// Opens a cgroup that exists.
     ///
     /// # Errors
     /// `NotFound` when no hierarchy has it.
-    pub fn open(_path: &str) -> Result<Cgroup> {
-        Err(Error::new(Kind::Unsupported, "skeleton"))
+    pub fn open(path: &str) -> Result<Cgroup> {
+        Cgroup::open_in(Path::new(ROOT), path)
+    }
+
+    fn open_in(root: &Path, spelled: &str) -> Result<Cgroup> {
+        let path = CgroupPath::parse(spelled)?;
+        let layout = Layout::detect(root).map_err(told)?;
+        let world = match v2_mount(&layout)? {
+            Some(mount) => v2::Group::open(mount, &path)?.map(World::V2),
+            None => v1::Group::open(&layout, &path)?.map(World::V1),
+        };
+        let world = world.ok_or_else(|| Error::new(Kind::NotFound, format!("no cgroup {spelled:?}")))?;
+        Ok(Cgroup { path, spelled: spelled.to_owned(), world })
     }
 
     /// The path it was made under.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.path
+        &self.spelled
     }
 
     /// On v2, the directory for `clone3(CLONE_INTO_CGROUP)`; `None` on v1.
@@ -58,29 +110,43 @@ impl Cgroup {
     /// A new cgroup namespace must be made after entering (`unshare` in the child): its root is where its maker is.
     #[must_use]
     pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+        match &self.world {
+            World::V1(_) => None,
+            World::V2(group) => Some(group.clone_fd()),
+        }
     }
 
     /// On v1, the `tasks` files, open for writing: the entering process, while it has one thread, writes `0` to each. Empty on v2.
     #[must_use]
     pub fn procs(&self) -> &[File] {
-        &self.entries
+        match &self.world {
+            World::V1(group) => group.tasks(),
+            World::V2(_) => &[],
+        }
     }
 
     /// Writes limits again; what `resources` does not name stays as it is. Returns warnings as [`Cgroup::create`] does.
     ///
     /// # Errors
     /// As [`Cgroup::create`].
-    pub fn apply(&self, _resources: &oci::Resources) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    pub fn apply(&self, resources: &oci::Resources) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        match &self.world {
+            World::V1(group) => group.apply(resources, &mut warnings)?,
+            World::V2(group) => group.apply(resources, &mut warnings)?,
+        }
+        Ok(warnings)
     }
 
     /// Freezes every process; returns when they are frozen.
     ///
     /// # Errors
-    /// When the kernel has no freezer here or does not get them frozen in time; they are thawed again then.
+    /// When the kernel has no freezer here or does not get them frozen in five seconds; they are thawed again then.
     pub fn freeze(&self) -> Result<()> {
-        Ok(())
+        match &self.world {
+            World::V1(group) => group.freeze(),
+            World::V2(group) => group.freeze(),
+        }
     }
 
     /// Thaws them.
@@ -88,7 +154,10 @@ impl Cgroup {
     /// # Errors
     /// The call that the kernel refused.
     pub fn thaw(&self) -> Result<()> {
-        Ok(())
+        match &self.world {
+            World::V1(group) => group.thaw(),
+            World::V2(group) => group.thaw(),
+        }
     }
 
     /// Whether it is frozen.
@@ -96,7 +165,10 @@ impl Cgroup {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn frozen(&self) -> Result<bool> {
-        Ok(false)
+        match &self.world {
+            World::V1(group) => group.frozen(),
+            World::V2(group) => group.frozen(),
+        }
     }
 
     /// SIGKILL to every process of the cgroup and below, frozen ones too; returns when none is left.
@@ -104,6 +176,24 @@ impl Cgroup {
     /// # Errors
     /// `Internal`, naming them, when some are still there after ten seconds (uninterruptible sleep).
     pub fn kill_all(&self) -> Result<()> {
+        let deadline = Instant::now() + KILL_MAX;
+        let mut pause = Duration::from_micros(100);
+        for round in 0.. {
+            match &self.world {
+                World::V1(group) => group.kill_round(round)?,
+                World::V2(group) => group.kill_round(round)?,
+            };
+            let left = self.pids()?;
+            if left.is_empty() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let message = format!("processes {left:?} do not end after SIGKILL");
+                return Err(Error::new(Kind::Internal, message));
+            }
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
         Ok(())
     }
 
@@ -112,7 +202,10 @@ impl Cgroup {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        Ok(Vec::new())
+        match &self.world {
+            World::V1(group) => group.pids(),
+            World::V2(group) => group.pids(),
+        }
     }
 
     /// How many processes the kernel has killed for memory.
@@ -120,7 +213,10 @@ impl Cgroup {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn oom_kills(&self) -> Result<u64> {
-        Ok(0)
+        match &self.world {
+            World::V1(group) => group.oom_kills(),
+            World::V2(group) => group.oom_kills(),
+        }
     }
 
     /// What the kernel has counted.
@@ -128,7 +224,10 @@ impl Cgroup {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn stats(&self) -> Result<Stats> {
-        Ok(Stats::default())
+        match &self.world {
+            World::V1(group) => group.stats(),
+            World::V2(group) => group.stats(),
+        }
     }
 
     /// Kills what is left, then removes it and everything below. One that is gone is no error.
@@ -136,9 +235,36 @@ impl Cgroup {
     /// # Errors
     /// All that could not be removed.
     pub fn remove(&self) -> Result<()> {
-        Ok(())
+        let killed = if self.pids()?.is_empty() { Ok(()) } else { self.kill_all() };
+        let mut left: Vec<Error> = killed.err().into_iter().collect();
+        left.extend(match &self.world {
+            World::V1(group) => group.remove(&self.path),
+            World::V2(group) => group.remove(&self.path),
+        });
+        match left.as_slice() {
+            [] => Ok(()),
+            all => {
+                let lines: Vec<String> = all.iter().map(Error::to_string).collect();
+                Err(Error::new(Kind::Internal, format!("remove cgroup {}: {}", self.spelled, lines.join("; "))))
+            }
+        }
     }
 
     /// Removes the parent (`/tinyd-1234`) where it has become empty. Never an error: the next one may have come meanwhile.
-    pub fn remove_parent_if_empty(&self) {}
+    pub fn remove_parent_if_empty(&self) {
+        let Some(parent) = self.path.parent() else { return };
+        match &self.world {
+            World::V1(group) => group.remove_parent(&parent),
+            World::V2(group) => group.remove_parent(&parent),
+        }
+    }
+}
+
+/// The v2 hierarchy, where that is what limits containers; `None` where v1 does.
+fn v2_mount(layout: &Layout) -> Result<Option<&Path>> {
+    match (&layout.unified, layout.v1.is_empty()) {
+        (Some(mount), true) => Ok(Some(mount)),
+        (None, true) => Err(Error::new(Kind::Unsupported, "no cgroup hierarchy is mounted at /sys/fs/cgroup")),
+        (_, false) => Ok(None),
+    }
 }

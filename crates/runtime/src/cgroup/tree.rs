@@ -1,0 +1,253 @@
+//! One hierarchy's directories: the path as it may be, making it, walking it, killing what is in it, removing it.
+//!
+//! Everything goes through the descriptor of the hierarchy's root; no step can lead out of it.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tinyd_core::{Error, Kind, Result};
+use tinyd_sys::cgroup::Dir;
+
+/// How long a cgroup may stay busy after its last process.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+/// How deep a tree is followed.
+const CGROUPS_MAX: usize = 10_000;
+
+/// The path of a cgroup below a hierarchy's root, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CgroupPath(Vec<String>);
+
+impl CgroupPath {
+    /// Reads `/tinyd-1234/ID`; a leading slash more or less means nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: empty, too long, with `.`, `..`, a control character, or a name that is a kernel file's.
+    pub(super) fn parse(path: &str) -> Result<CgroupPath> {
+        let bad = |rule: &str| Err(Error::invalid("linux.cgroupsPath", format!("{path:?} {rule}")));
+        let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(String::from).collect();
+        if parts.is_empty() {
+            return bad("names no cgroup below the root");
+        }
+        if path.len() > 2048 || parts.iter().any(|part| part.len() > 255) {
+            return bad("is too long");
+        }
+        if parts.iter().any(|part| part == "." || part == "..") {
+            return bad("leads through . or ..");
+        }
+        if path.chars().any(char::is_control) {
+            return bad("has a control character");
+        }
+        if parts.iter().any(|part| part.starts_with("cgroup.") || part == "tasks") {
+            return bad("has the name of a kernel file");
+        }
+        Ok(CgroupPath(parts))
+    }
+
+    /// The path relative to the root.
+    pub(super) fn relative(&self) -> String {
+        self.0.join("/")
+    }
+
+    /// The parent relative to the root, unless it is the root.
+    pub(super) fn parent(&self) -> Option<String> {
+        (self.0.len() > 1).then(|| self.0[..self.0.len() - 1].join("/"))
+    }
+}
+
+/// Directories that [`make`] has made.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The cgroup itself.
+    pub leaf: Dir,
+    /// What is new, relative to the root, outermost first.
+    pub fresh: Vec<String>,
+}
+
+/// Makes a cgroup and the parents that are missing. `before` sees each parent before a child is made in it or found, `after` sees
+/// each parent and the new child.
+///
+/// # Errors
+/// `AlreadyExists` when the cgroup has processes; what was made is removed again.
+pub(super) fn make(
+    root: &Dir,
+    path: &CgroupPath,
+    before: impl Fn(&Dir) -> Result<()>,
+    after: impl Fn(&Dir, &Dir) -> Result<()>,
+) -> Result<Made> {
+    let mut fresh = Vec::new();
+    match make_parts(root, path, &mut fresh, &before, &after) {
+        Ok(leaf) => Ok(Made { leaf, fresh }),
+        Err(error) => {
+            unmake(root, &fresh);
+            Err(error)
+        }
+    }
+}
+
+/// Takes back what [`make`] made. A parent in which somebody else's cgroup has appeared stays.
+pub(super) fn unmake(root: &Dir, fresh: &[String]) {
+    for relative in fresh.iter().rev() {
+        // The error that brought us here is the one to tell.
+        let _ = root.remove(relative);
+    }
+}
+
+fn make_parts(
+    root: &Dir,
+    path: &CgroupPath,
+    fresh: &mut Vec<String>,
+    before: &impl Fn(&Dir) -> Result<()>,
+    after: &impl Fn(&Dir, &Dir) -> Result<()>,
+) -> Result<Dir> {
+    let mut parent = root.open_beneath(".").map_err(told)?;
+    let mut relative = String::new();
+    for (depth, name) in path.0.iter().enumerate() {
+        before(&parent)?;
+        let is_leaf = depth + 1 == path.0.len();
+        if !relative.is_empty() {
+            relative.push('/');
+        }
+        relative.push_str(name);
+        let child = match parent.make(name) {
+            Ok(()) => {
+                fresh.push(relative.clone());
+                let child = parent.open_beneath(name).map_err(told)?;
+                after(&parent, &child)?;
+                child
+            }
+            Err(error) if error.io_kind() == std::io::ErrorKind::AlreadyExists && is_leaf => {
+                reuse(&parent, name, path)?;
+                fresh.push(relative.clone());
+                let child = parent.open_beneath(name).map_err(told)?;
+                after(&parent, &child)?;
+                child
+            }
+            Err(error) if error.io_kind() == std::io::ErrorKind::AlreadyExists => {
+                parent.open_beneath(name).map_err(told)?
+            }
+            Err(error) => return Err(told(error)),
+        };
+        parent = child;
+    }
+    Ok(parent)
+}
+
+/// Something of an earlier life is there. Without processes it goes, so that the new one starts with fresh counters.
+fn reuse(parent: &Dir, name: &str, path: &CgroupPath) -> Result<()> {
+    let old = parent.open_beneath(name).map_err(told)?;
+    let inside = pids(&old)?;
+    if !inside.is_empty() {
+        let message = format!("cgroup /{} exists and has {} processes", path.relative(), inside.len());
+        return Err(Error::new(Kind::AlreadyExists, message));
+    }
+    drop(old);
+    remove(parent, name)?;
+    parent.make(name).map_err(told)
+}
+
+/// Every cgroup at and below `dir`, relative to it, parents first. One that vanishes meanwhile is left out.
+fn walk(dir: &Dir) -> Result<Vec<String>> {
+    let mut found = vec![".".to_owned()];
+    let mut next = 0;
+    while let Some(relative) = found.get(next).cloned() {
+        next += 1;
+        let Some(names) = gone_is_none(dir.open_beneath(&relative).and_then(|dir| dir.children()))? else {
+            continue;
+        };
+        for name in names {
+            found.push(if relative == "." { name } else { format!("{relative}/{name}") });
+        }
+        if found.len() > CGROUPS_MAX {
+            return Err(Error::new(
+                Kind::Exhausted,
+                format!("more than {CGROUPS_MAX} cgroups below {:?}", dir.path()),
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Calls `read` for every cgroup at and below `dir`.
+pub(super) fn each<T>(dir: &Dir, read: impl Fn(&Dir) -> tinyd_sys::Result<T>) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    for relative in walk(dir)? {
+        all.extend(gone_is_none(dir.open_beneath(&relative).and_then(|dir| read(&dir)))?);
+    }
+    Ok(all)
+}
+
+/// The processes at and below `dir`, sorted.
+pub(super) fn pids(dir: &Dir) -> Result<Vec<i32>> {
+    let lists = each(dir, |dir| dir.read("cgroup.procs"))?;
+    let mut pids: Vec<i32> =
+        lists.iter().flat_map(|list| list.lines()).filter_map(|pid| pid.parse().ok()).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+/// SIGKILL to what is in `dir` now. A pid is believed only when it is still listed after its pidfd was opened: then the pidfd
+/// is that process and no later one of the same number. Returns how many were signalled.
+pub(super) fn kill_once(dir: &Dir) -> Result<usize> {
+    let listed = pids(dir)?;
+    let mut opened = Vec::with_capacity(listed.len());
+    for pid in listed {
+        // 0 is a process of another pid namespace: nothing that can be signalled from here.
+        if let Some(raw) = Pid::from_raw(pid).filter(|_| pid > 0)
+            && let Ok(pidfd) = pidfd_open(raw, PidfdFlags::empty())
+        {
+            opened.push((pid, pidfd));
+        }
+    }
+    if opened.is_empty() {
+        return Ok(0);
+    }
+    let still = pids(dir)?;
+    opened.retain(|(pid, _)| still.binary_search(pid).is_ok());
+    for (_, pidfd) in &opened {
+        // One that has just ended is what we want.
+        let _ = pidfd_send_signal(pidfd, Signal::KILL);
+    }
+    Ok(opened.len())
+}
+
+/// Removes `name` in `parent` and everything below it, deepest first. It must have no live process; one that is just ending is
+/// waited for. One that is gone is no error.
+pub(super) fn remove(parent: &Dir, name: &str) -> Result<()> {
+    let Some(dir) = gone_is_none(parent.open_beneath(name))? else { return Ok(()) };
+    let deadline = Instant::now() + BUSY_MAX;
+    for relative in walk(&dir)?.iter().rev() {
+        let path = if relative == "." { name.to_owned() } else { format!("{name}/{relative}") };
+        remove_busy(parent, &path, deadline)?;
+    }
+    Ok(())
+}
+
+fn remove_busy(parent: &Dir, path: &str, deadline: Instant) -> Result<()> {
+    let mut pause = Duration::from_micros(50);
+    loop {
+        match gone_is_none(parent.remove(path)) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => sleep(pause),
+        }
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// A kernel failure as a [`tinyd_core::Error`].
+pub(super) fn told(error: tinyd_sys::Error) -> Error {
+    Error::internal(&error)
+}
+
+/// What has vanished meanwhile is not there: `ENOENT`, or `ENODEV` from a file that was open.
+pub(super) fn gone_is_none<T>(result: tinyd_sys::Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(None),
+        Err(error) => Err(told(error)),
+    }
+}

@@ -1,0 +1,303 @@
+//! cgroup v1: one directory per hierarchy, its controllers mounted singly or together.
+//!
+//! A container joins every hierarchy whose controllers account for or confine it, as under runc, whether or not a limit was
+//! asked for: entering all of them costs 0.07 ms (see [`Group::tasks`]), making them 0.3 to 0.5 ms. `name=systemd`, `perf_event` and the
+//! v2 hierarchy of a hybrid host are left alone: they limit nothing, and their owner is somebody else.
+
+use std::{
+    fs::File,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_sys::cgroup::{Dir, Layout, V1Mount};
+
+use super::{
+    Stats,
+    convert::{self, Setting},
+    devices,
+    settings::{self, Warnings},
+    tree::{self, CgroupPath, gone_is_none, told},
+};
+
+/// Joined always, where mounted.
+const ALWAYS: [&str; 8] = ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"];
+/// How long the freezer may take.
+const FREEZE_MAX: Duration = Duration::from_secs(5);
+
+/// A cgroup in each hierarchy.
+#[derive(Debug)]
+pub(super) struct Group {
+    members: Vec<Member>,
+    tasks: Vec<File>,
+}
+
+/// The cgroup in one hierarchy.
+#[derive(Debug)]
+struct Member {
+    controllers: Vec<String>,
+    root: Dir,
+    dir: Dir,
+    fresh: Vec<String>,
+}
+
+impl Member {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
+impl Group {
+    /// Makes the cgroup in every hierarchy that counts and limits it.
+    pub(super) fn create(
+        layout: &Layout,
+        path: &CgroupPath,
+        resources: &oci::Resources,
+        warnings: &mut Warnings,
+    ) -> Result<Group> {
+        let settings = convert::v1(resources)?;
+        let filter = devices::Filter::new(&resources.devices)?;
+        let mut group = Group { members: Vec::new(), tasks: Vec::new() };
+        let made = group
+            .join(layout, path, &settings)
+            .and_then(|()| group.limit(settings, warnings))
+            .and_then(|()| group.set_devices(&filter, warnings))
+            .and_then(|()| group.open_tasks());
+        match made {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                group.members.iter().rev().for_each(|member| tree::unmake(&member.root, &member.fresh));
+                Err(error)
+            }
+        }
+    }
+
+    fn join(&mut self, layout: &Layout, path: &CgroupPath, settings: &[Setting]) -> Result<()> {
+        let wanted = |mount: &&V1Mount| {
+            let asked = |name: &String| settings.iter().any(|setting| setting.controller == name);
+            mount.controllers.iter().any(|name| ALWAYS.contains(&name.as_str()) || asked(name))
+        };
+        for mount in layout.v1.iter().filter(wanted) {
+            let root = Dir::open(&mount.path).map_err(told)?;
+            let cpuset = mount.controllers.iter().any(|name| name == "cpuset");
+            let inherit =
+                |parent: &Dir, child: &Dir| if cpuset { inherit_cpuset(parent, child) } else { Ok(()) };
+            let made = tree::make(&root, path, |_| Ok(()), inherit)?;
+            self.members.push(Member {
+                controllers: mount.controllers.clone(),
+                root,
+                dir: made.leaf,
+                fresh: made.fresh,
+            });
+        }
+        Ok(())
+    }
+
+    /// Opens the cgroup where it exists.
+    pub(super) fn open(layout: &Layout, path: &CgroupPath) -> Result<Option<Group>> {
+        let mut group = Group { members: Vec::new(), tasks: Vec::new() };
+        for mount in &layout.v1 {
+            let root = Dir::open(&mount.path).map_err(told)?;
+            if let Some(dir) = gone_is_none(root.open_beneath(&path.relative()))? {
+                let controllers = mount.controllers.clone();
+                group.members.push(Member { controllers, root, dir, fresh: Vec::new() });
+            }
+        }
+        if group.members.is_empty() {
+            return Ok(None);
+        }
+        group.open_tasks()?;
+        Ok(Some(group))
+    }
+
+    /// Opens what the entering process writes `0` to.
+    ///
+    /// `tasks`, not `cgroup.procs`: moving its own only thread, a process needs no lock against new threads, and the kernel
+    /// (5.18 and later) takes none. Moving a "whole process" takes a global lock behind an RCU grace period, 6.6 to 12 ms.
+    fn open_tasks(&mut self) -> Result<()> {
+        self.tasks = self
+            .members
+            .iter()
+            .map(|member| member.dir.open_write("tasks").map_err(told))
+            .collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// The `tasks` files, open for writing.
+    pub(super) fn tasks(&self) -> &[File] {
+        &self.tasks
+    }
+
+    /// Writes limits again.
+    pub(super) fn apply(&self, resources: &oci::Resources, warnings: &mut Warnings) -> Result<()> {
+        self.limit(convert::v1(resources)?, warnings)?;
+        if resources.devices.is_empty() {
+            return Ok(());
+        }
+        self.set_devices(&devices::Filter::new(&resources.devices)?, warnings)
+    }
+
+    fn limit(&self, mut settings: Vec<Setting>, warnings: &mut Warnings) -> Result<()> {
+        self.order_memory(&mut settings)?;
+        settings
+            .iter()
+            .try_for_each(|setting| settings::write(self.dir_of(setting.controller), setting, warnings))
+    }
+
+    /// The kernel wants `memory <= memory and swap` after each single write: what grows is written with the sum first.
+    fn order_memory(&self, settings: &mut [Setting]) -> Result<()> {
+        let at = |file: &str| settings.iter().position(|setting| setting.file == file);
+        let (Some(limit), Some(sum)) = (at("memory.limit_in_bytes"), at("memory.memsw.limit_in_bytes"))
+        else {
+            return Ok(());
+        };
+        let Some(dir) = self.dir_of("memory") else { return Ok(()) };
+        let now = number(&dir.read("memory.limit_in_bytes").map_err(told)?);
+        let then = settings[limit].value.parse().unwrap_or(u64::MAX);
+        if then > now {
+            settings.swap(limit, sum);
+        }
+        Ok(())
+    }
+
+    fn set_devices(&self, filter: &devices::Filter, warnings: &mut Warnings) -> Result<()> {
+        let Some(dir) = self.dir_of("devices") else {
+            warnings.push("device nodes are not filtered: this host has no devices controller".to_owned());
+            return Ok(());
+        };
+        let now = dir.read("devices.list").map_err(told)?;
+        let writes = filter.v1_writes(&now);
+        writes.iter().try_for_each(|(file, value)| dir.write(file, value).map_err(told))
+    }
+
+    fn dir_of(&self, controller: &str) -> Option<&Dir> {
+        self.members.iter().find(|member| member.has(controller)).map(|member| &member.dir)
+    }
+
+    fn freezer(&self) -> Result<&Dir> {
+        self.dir_of("freezer")
+            .ok_or_else(|| Error::new(Kind::Unsupported, "this host has no freezer controller"))
+    }
+
+    /// Freezes, and thaws again when it does not get there.
+    pub(super) fn freeze(&self) -> Result<()> {
+        let deadline = Instant::now() + FREEZE_MAX;
+        let dir = self.freezer()?;
+        for round in 1u32.. {
+            dir.write("freezer.state", "FROZEN").map_err(told)?;
+            if self.frozen()? {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                self.thaw()?;
+                return Err(Error::new(
+                    Kind::Internal,
+                    format!("processes did not freeze in {FREEZE_MAX:?}"),
+                ));
+            }
+            // A process that waits for a frozen one (vfork) freezes only after that has run a little.
+            if round.is_multiple_of(50) {
+                self.thaw()?;
+            }
+            sleep(Duration::from_micros(u64::from(round.min(20)) * 50));
+        }
+        Ok(())
+    }
+
+    /// Thaws.
+    pub(super) fn thaw(&self) -> Result<()> {
+        self.freezer()?.write("freezer.state", "THAWED").map_err(told)
+    }
+
+    /// Whether every process is frozen.
+    pub(super) fn frozen(&self) -> Result<bool> {
+        let Some(dir) = self.dir_of("freezer") else { return Ok(false) };
+        Ok(dir.read("freezer.state").map_err(told)?.trim() == "FROZEN")
+    }
+
+    /// One round of killing: quick first, and on stubborn trees with everything frozen, so that nobody forks meanwhile.
+    pub(super) fn kill_round(&self, round: u32) -> Result<usize> {
+        let frozen = round > 0 && self.dir_of("freezer").is_some() && self.freeze().is_ok();
+        let mut signalled = 0;
+        for dir in self.process_dirs() {
+            signalled += tree::kill_once(dir)?;
+        }
+        // A frozen process takes its SIGKILL only when it is thawed; one that was paused is in the same place.
+        if frozen || self.frozen()? {
+            self.thaw()?;
+        }
+        Ok(signalled)
+    }
+
+    /// The processes of all hierarchies: they are the same, unless somebody inside has moved some in one of them.
+    pub(super) fn pids(&self) -> Result<Vec<i32>> {
+        let mut all = Vec::new();
+        for dir in self.process_dirs() {
+            all.extend(tree::pids(dir)?);
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Two hierarchies are asked: with one a privileged container could hide a process by moving it up.
+    fn process_dirs(&self) -> impl Iterator<Item = &Dir> {
+        let first = self.dir_of("freezer").or_else(|| self.members.first().map(|member| &member.dir));
+        first.into_iter().chain(self.dir_of("pids"))
+    }
+
+    /// Kills by the OOM killer, here and below: v1 counts each cgroup for itself.
+    pub(super) fn oom_kills(&self) -> Result<u64> {
+        let Some(dir) = self.dir_of("memory") else { return Ok(0) };
+        let texts = tree::each(dir, |dir| dir.read("memory.oom_control"))?;
+        Ok(texts.iter().map(|text| settings::keyed(text, "oom_kill")).sum())
+    }
+
+    /// What the kernel has counted.
+    pub(super) fn stats(&self) -> Result<Stats> {
+        let read = |controller: &str, file: &str| match self.dir_of(controller) {
+            Some(dir) => Ok(gone_is_none(dir.read(file))?.unwrap_or_default()),
+            None => Ok(String::new()),
+        };
+        let limit = number(&read("memory", "memory.limit_in_bytes")?);
+        Ok(Stats {
+            cpu_nanos: number(&read("cpuacct", "cpuacct.usage")?),
+            memory_bytes: number(&read("memory", "memory.usage_in_bytes")?),
+            memory_reclaimable_bytes: settings::keyed(&read("memory", "memory.stat")?, "total_inactive_file"),
+            // No limit is shown as the largest number of pages that fits 63 bits.
+            memory_limit_bytes: (limit > 0 && limit < 1 << 62).then_some(limit),
+            pids: number(&read("pids", "pids.current")?),
+        })
+    }
+
+    /// Removes every directory; goes on after a failure.
+    pub(super) fn remove(&self, path: &CgroupPath) -> Vec<Error> {
+        let relative = path.relative();
+        self.members.iter().filter_map(|member| tree::remove(&member.root, &relative).err()).collect()
+    }
+
+    /// Removes the parents that are empty.
+    pub(super) fn remove_parent(&self, parent: &str) {
+        for member in &self.members {
+            // Not empty, or gone already: both are fine.
+            let _ = member.root.remove(parent);
+        }
+    }
+}
+
+/// A new cpuset has no CPU and no memory node, and nobody can enter it: it takes its parent's.
+fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if child.read(file).map_err(told)?.trim().is_empty() {
+            let value = parent.read(file).map_err(told)?;
+            child.write(file, value.trim()).map_err(told)?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that holds one number; nothing and `max` are 0.
+fn number(text: &str) -> u64 {
+    text.trim().parse().unwrap_or(0)
+}

@@ -1,0 +1,261 @@
+//! Control groups as files: which hierarchies are mounted, and directories of them held by descriptor.
+//!
+//! Detection asks statfs(2) of `/sys/fs/cgroup` and of what lies in it; it never reads `/proc/self/mountinfo`, which is slow on
+//! hosts with many mounts. Nothing here knows what a limit means.
+
+use std::{
+    fmt,
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+
+use crate::{Ask, Result};
+
+/// Where hierarchies are mounted on every distribution.
+pub const ROOT: &str = "/sys/fs/cgroup";
+
+/// statfs(2)'s word for a v2 hierarchy.
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+/// statfs(2)'s word for a v1 hierarchy.
+const CGROUP1_MAGIC: i64 = 0x0027_e0eb;
+
+/// The v1 controllers that exist; a hierarchy without one of them (`name=systemd`) is nobody's limit.
+const V1_CONTROLLERS: [&str; 13] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+    "rdma",
+];
+
+/// The hierarchies that are mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// v1 hierarchies with controllers, by path.
+    pub v1: Vec<V1Mount>,
+    /// The v2 hierarchy.
+    pub unified: Option<PathBuf>,
+}
+
+/// A v1 hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct V1Mount {
+    /// Where.
+    pub path: PathBuf,
+    /// Its controllers: several when they are mounted together, as `cpu,cpuacct` are.
+    pub controllers: Vec<String>,
+}
+
+impl Layout {
+    /// Looks at what is mounted at and below `root` (see [`ROOT`]).
+    ///
+    /// # Errors
+    /// statfs(2) of the root or reading it; a root without any hierarchy is an empty layout.
+    pub fn detect(root: &Path) -> Result<Layout> {
+        if magic(root)? == CGROUP2_MAGIC {
+            return Ok(Layout { v1: Vec::new(), unified: Some(root.to_owned()) });
+        }
+        let mut layout = Layout::default();
+        for name in Dir::open(root)?.children()? {
+            let path = root.join(&name);
+            match magic(&path)? {
+                CGROUP2_MAGIC => layout.unified = Some(path),
+                CGROUP1_MAGIC => layout.add_v1(path, &name),
+                _ => {}
+            }
+        }
+        layout.v1.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(layout)
+    }
+
+    /// A v1 hierarchy carries its controllers in the name of its directory. Links such as `cpu -> cpu,cpuacct` are not
+    /// directories and have been left out.
+    fn add_v1(&mut self, path: PathBuf, name: &str) {
+        let controllers: Vec<String> =
+            name.split(',').filter(|word| V1_CONTROLLERS.contains(word)).map(String::from).collect();
+        if !controllers.is_empty() {
+            self.v1.push(V1Mount { path, controllers });
+        }
+    }
+
+    /// `v1`, `hybrid` (v1 with a v2 hierarchy beside it), `v2`, or `none`.
+    #[must_use]
+    pub fn describe(&self) -> &'static str {
+        match (self.v1.is_empty(), &self.unified) {
+            (true, None) => "none",
+            (true, Some(_)) => "v2",
+            (false, None) => "v1",
+            (false, Some(_)) => "hybrid",
+        }
+    }
+
+    /// The controllers that limits can use, sorted: v1's where v1 is mounted, else v2's.
+    ///
+    /// # Errors
+    /// Reading v2's list.
+    pub fn controllers(&self) -> Result<Vec<String>> {
+        let mut all: Vec<String> = match (&self.unified, self.v1.is_empty()) {
+            (Some(unified), true) => {
+                let list = Dir::open(unified)?.read("cgroup.controllers")?;
+                list.split_whitespace().map(String::from).collect()
+            }
+            (_, _) => self.v1.iter().flat_map(|mount| mount.controllers.iter().cloned()).collect(),
+        };
+        all.sort();
+        Ok(all)
+    }
+}
+
+fn magic(path: &Path) -> Result<i64> {
+    let stat = rustix::fs::statfs(path).ask(format_args!("statfs({path:?})"))?;
+    Ok(stat.f_type)
+}
+
+/// A directory of a hierarchy, held open.
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Dir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dir({:?})", self.path)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Dir {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// openat(2).
+    pub fn open(path: &Path) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).ask(format_args!("open({path:?})"))?;
+        Ok(Dir { fd, path: path.to_owned() })
+    }
+
+    /// Opens a directory below this one: no step leads up, through a link or onto another mount.
+    ///
+    /// # Errors
+    /// openat2(2); `EXDEV` or `ELOOP` when a step leads out.
+    pub fn open_beneath(&self, relative: &str) -> Result<Dir> {
+        let path = self.path.join(relative);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let fd = rustix::fs::openat2(&self.fd, relative, flags, Mode::empty(), resolve)
+            .ask(format_args!("openat2({path:?})"))?;
+        Ok(Dir { fd, path })
+    }
+
+    /// Makes a directory in this one.
+    ///
+    /// # Errors
+    /// mkdirat(2).
+    pub fn make(&self, name: &str) -> Result<()> {
+        rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755))
+            .ask(format_args!("mkdir({:?})", self.path.join(name)))
+    }
+
+    /// Removes an empty directory of this one.
+    ///
+    /// # Errors
+    /// unlinkat(2).
+    pub fn remove(&self, name: &str) -> Result<()> {
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
+            .ask(format_args!("rmdir({:?})", self.path.join(name)))
+    }
+
+    /// The names of the directories in this one, links left out.
+    ///
+    /// # Errors
+    /// Reading the directory.
+    pub fn children(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let entries = rustix::fs::Dir::read_from(&self.fd).ask(format_args!("open({:?})", self.path))?;
+        for entry in entries {
+            let entry = entry.ask(format_args!("getdents64({:?})", self.path))?;
+            if entry.file_type() != FileType::Directory {
+                continue;
+            }
+            let name = entry.file_name().to_string_lossy();
+            if name != "." && name != ".." {
+                names.push(name.into_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether a file is in it.
+    #[must_use]
+    pub fn has(&self, file: &str) -> bool {
+        rustix::fs::accessat(&self.fd, file, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+    }
+
+    /// A file's text.
+    ///
+    /// # Errors
+    /// Opening or reading it.
+    pub fn read(&self, file: &str) -> Result<String> {
+        let name = self.path.join(file);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd =
+            rustix::fs::openat(&self.fd, file, flags, Mode::empty()).ask(format_args!("open({name:?})"))?;
+        let mut text = String::new();
+        File::from(fd).read_to_string(&mut text).ask(format_args!("read({name:?})"))?;
+        Ok(text)
+    }
+
+    /// Writes a file in one write(2), as the kernel wants it.
+    ///
+    /// # Errors
+    /// Opening or writing it.
+    pub fn write(&self, file: &str, value: &str) -> Result<()> {
+        let name = self.path.join(file);
+        let target = self.open_write(file)?;
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&target, value.as_bytes()))
+            .ask(format_args!("write({name:?}, {value:?})"))?;
+        if written < value.len() {
+            return Err(crate::Error::new(format_args!("write({name:?}, {value:?})"), Errno::NOSPC));
+        }
+        Ok(())
+    }
+
+    /// A file, open for writing. It is never made.
+    ///
+    /// # Errors
+    /// openat(2).
+    pub fn open_write(&self, file: &str) -> Result<File> {
+        // O_TRUNC means nothing to the kernel's files, and makes a test's plain file hold just what was written last.
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::TRUNC;
+        let fd = rustix::fs::openat(&self.fd, file, flags, Mode::empty())
+            .ask(format_args!("open({:?})", self.path.join(file)))?;
+        Ok(File::from(fd))
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
