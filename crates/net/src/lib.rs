@@ -6,20 +6,30 @@
 //!
 //! All calls block, most for well under a millisecond: call them off the async threads. A [`Net`] may be shared.
 
+mod bridge;
+mod conntrack;
+mod firewall;
+mod holder;
+mod link;
+mod ports;
+mod resolv;
+mod route;
+mod subnet;
+mod sysctl;
+mod veth;
+
 use std::{
     net::Ipv4Addr,
     os::fd::{BorrowedFd, OwnedFd},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tinyd_core::{ContainerId, Name, Result, config::Port};
-
-mod ports;
-mod resolv;
-mod subnet;
-
+use firewall::Firewall;
 pub use ports::{Listener, reserve};
 pub use resolv::{Resolvers, usable_resolvers};
 pub use subnet::{HostRoute, Pool, Subnet, check_subnet, choose_subnet};
+use tinyd_core::{ContainerId, Error, Name, Result, config::Port};
+use tinyd_sys::netlink::{Family, Socket};
 
 /// The default network's name, and its interface's where no other daemon has it.
 pub const DEFAULT_NETWORK: &str = "Tiny-docker";
@@ -74,10 +84,10 @@ pub struct Owned {
 #[derive(Debug)]
 pub struct Net {
     tag: String,
-    table: String,
+    route: Mutex<Socket>,
+    firewall: Mutex<Firewall>,
 }
 
-#[expect(clippy::todo, clippy::missing_panics_doc, unused_variables, reason = "the door before the rooms")]
 impl Net {
     /// Opens the kernel's doors for the daemon called `tag` (letters and digits, one per run directory). The default daemon's
     /// nftables table is `inet tinyd`; any other's is `inet tinyd-TAG`. Changes nothing yet.
@@ -85,21 +95,33 @@ impl Net {
     /// # Errors
     /// When there is no `NETLINK_ROUTE`. Anything else that the host lacks is in [`Net::warnings`].
     pub fn open(tag: &str, default_daemon: bool) -> Result<Net> {
-        todo!()
+        let table = if default_daemon { "tinyd".to_owned() } else { format!("tinyd-{tag}") };
+        let route = Socket::open(Family::Route).map_err(internal)?;
+        Ok(Net { tag: tag.to_owned(), route: Mutex::new(route), firewall: Mutex::new(Firewall::open(table)) })
     }
 
-    /// What this host lacks and what is done instead, one line each.
+    /// What this host lacks and what is done instead, one line each. Ask after [`Net::restore`]: a kernel may have nftables in part.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        todo!()
+        let mut warnings = Vec::new();
+        if let Some(why) = self.firewall().lack() {
+            warnings.push(format!(
+                "no nftables ({why}): published ports are forwarded by the shim alone, containers have no way out through \
+                 the host's address, networks are not kept apart"
+            ));
+        }
+        if !sysctl::has_ipv6() {
+            warnings.push("no IPv6: published ports answer on IPv4 only".to_owned());
+        }
+        warnings
     }
 
-    /// Turns on IPv4 forwarding for the host's current namespace; says whether it was off.
+    /// Turns on IPv4 forwarding for the host; says whether it was off.
     ///
     /// # Errors
     /// When it is off and cannot be turned on.
     pub fn enable_forwarding(&self) -> Result<bool> {
-        todo!()
+        sysctl::enable_forwarding()
     }
 
     /// Makes the network's bridge, or finds it and sets right what differs; adds it to the firewall. Idempotent.
@@ -110,7 +132,9 @@ impl Net {
     /// # Errors
     /// `AlreadyExists` when the name is that of an interface that is not ours; `Internal` with the kernel's words.
     pub fn ensure_bridge(&self, config: &BridgeConfig) -> Result<Bridge> {
-        todo!()
+        let bridge = bridge::ensure(&mut self.route(), &self.tag, config)?;
+        self.firewall().add_network(&bridge.interface, config.subnet)?;
+        Ok(bridge)
     }
 
     /// Takes the network's bridge away and out of the firewall. No bridge is no error.
@@ -118,7 +142,11 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn delete_bridge(&self, network: &Name) -> Result<()> {
-        todo!()
+        let interface = bridge::delete(&mut self.route(), &self.tag, network)?;
+        match interface {
+            Some(interface) => self.firewall().remove_network(&interface),
+            None => Ok(()),
+        }
     }
 
     /// What this daemon has in the kernel, records or not.
@@ -126,7 +154,7 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn list_owned(&self) -> Result<Owned> {
-        todo!()
+        bridge::list(&mut self.route(), &self.tag)
     }
 
     /// Routes of the host that a new subnet must not overlap; those of this daemon's own bridges are left out.
@@ -134,7 +162,9 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn host_routes(&self) -> Result<Vec<HostRoute>> {
-        todo!()
+        let ours: Vec<String> =
+            self.list_owned()?.bridges.into_iter().map(|bridge| bridge.interface).collect();
+        route::host_routes(&mut self.route(), &ours).map_err(internal)
     }
 
     /// Joins a container to its network and publishes its ports: a veth pair with the peer born in `netns` as `eth0`, address,
@@ -143,7 +173,12 @@ impl Net {
     /// # Errors
     /// `Internal` with the step and the kernel's words; `Exhausted` when the bridge has no port left. Nothing of the attempt is left.
     pub fn attach(&self, endpoint: &Endpoint, netns: BorrowedFd<'_>, route: OwnedFd) -> Result<()> {
-        todo!()
+        veth::attach(&mut self.route(), endpoint, netns, route)?;
+        let published = self.firewall().publish(endpoint);
+        published.inspect_err(|_| {
+            // The first failure is what matters; a link that stays is found by its name.
+            let _ = self.delete_link(endpoint.container.short());
+        })
     }
 
     /// Sets loopback up in a network namespace that gets nothing else (`--net none`).
@@ -151,16 +186,16 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn loopback_up(&self, route: OwnedFd) -> Result<()> {
-        todo!()
+        veth::loopback_up(route)
     }
 
-    /// Unpublishes a container's ports and forgets its connections. Idempotent, well under a millisecond. The veth pair is not
+    /// Unpublishes a container's ports and forgets its UDP conversations. Idempotent, well under a millisecond. The veth pair is not
     /// touched: it ends with the container's network namespace (see [`Net::delete_link`]).
     ///
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn detach(&self, container: &ContainerId) -> Result<()> {
-        todo!()
+        self.firewall().unpublish(container)
     }
 
     /// Deletes a container's veth pair, for one whose namespace somebody keeps alive. No link is no error. Takes about 15 ms: call
@@ -169,7 +204,7 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn delete_link(&self, short_id: &str) -> Result<()> {
-        todo!()
+        link::delete(&mut self.route(), &veth::name(short_id)).map_err(internal)
     }
 
     /// At the daemon's start: the firewall is rebuilt for these networks and live endpoints, as one transaction, whatever was there.
@@ -177,7 +212,7 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn restore(&self, networks: &[(Bridge, Subnet)], endpoints: &[Endpoint]) -> Result<()> {
-        todo!()
+        self.firewall().restore(networks, endpoints)
     }
 
     /// Looks whether the firewall is as this daemon made it, and rebuilds it if somebody changed or flushed it. Says whether it had to.
@@ -186,15 +221,37 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn repair(&self) -> Result<bool> {
-        todo!()
+        self.firewall().repair()
     }
 
-    /// Takes away everything that this daemon owns: the table, the bridges.
+    /// Takes away everything that this daemon owns: the table, the bridges, the links on them.
     ///
     /// # Errors
-    /// `Internal` with the kernel's words, after everything has been tried.
+    /// The first failure, after everything has been tried.
     pub fn remove_all(&self) -> Result<()> {
-        todo!()
+        let mut first = self.firewall().remove();
+        let owned = self.list_owned()?;
+        for short_id in &owned.containers {
+            first = first.and(self.delete_link(short_id));
+        }
+        for bridge in &owned.bridges {
+            let deleted = link::delete(&mut self.route(), &bridge.interface).map_err(internal);
+            first = first.and(deleted);
+        }
+        first
+    }
+
+    // A panic while one of these was held leaves a socket whose late answers are told apart by their numbers, and a table that
+    // the next repair compares with the kernel's: both can be used on.
+
+    // Never both at once: each statement gives back what it holds.
+
+    fn route(&self) -> MutexGuard<'_, Socket> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn firewall(&self) -> MutexGuard<'_, Firewall> {
+        self.firewall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,4 +260,9 @@ impl Net {
 pub fn mac_for(ip: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = ip.octets();
     [0x02, 0x42, a, b, c, d]
+}
+
+/// A refusal of the kernel that the caller cannot mend.
+fn internal(error: tinyd_sys::Error) -> Error {
+    Error::internal(&error)
 }
