@@ -204,6 +204,19 @@ pub fn wait_any() -> Result<Option<(i32, Ended)>> {
     }
 }
 
+/// Reaps any child of the caller that has ended; `None` when none has. Never blocks.
+#[must_use]
+pub fn take_ended() -> Option<(i32, Ended)> {
+    match rustix::process::waitpid(None, rustix::process::WaitOptions::NOHANG) {
+        Ok(Some((pid, status))) => {
+            let ended = ended(status.exit_status(), status.terminating_signal());
+            Some((pid.as_raw_nonzero().get(), ended))
+        }
+        // ECHILD, or nobody has ended yet; an interruption is not possible without waiting.
+        Ok(None) | Err(_) => None,
+    }
+}
+
 fn ended(exit_status: Option<i32>, signal: Option<i32>) -> Ended {
     match (exit_status, signal) {
         (Some(code), _) => Ended::Exited(u8::try_from(code & 0xff).unwrap_or(0)),
