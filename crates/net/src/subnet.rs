@@ -232,3 +232,176 @@ impl Pool {
         Ok(free)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subnet(text: &str) -> Subnet {
+        Subnet::parse(text).unwrap()
+    }
+
+    fn route(text: &str) -> HostRoute {
+        let (ip, len) = text.split_once('/').unwrap();
+        HostRoute {
+            to: Subnet::around(ip.parse().unwrap(), len.parse().unwrap()),
+            interface: Some("eth0".into()),
+        }
+    }
+
+    #[test]
+    fn a_bad_subnet_says_which_rule() {
+        for (bad, rule) in [
+            ("300.1.1.0/24", "is not an IPv4 subnet"),
+            ("10.0.0.0", "is not an IPv4 subnet"),
+            ("10.0.0.0/", "is not an IPv4 subnet"),
+            ("10.0.0.0/+8", "is not an IPv4 subnet"),
+            ("10.0.0.0/300", "is not an IPv4 subnet"),
+            ("fd00::/64", "is not an IPv4 subnet"),
+            ("", "is not an IPv4 subnet"),
+            ("10.0.0.0/31", "too small: /8 to /30"),
+            ("10.0.0.0/32", "too small"),
+            ("0.0.0.0/0", "too large"),
+            ("192.168.10.1/24", "host bits set: the subnet is 192.168.10.0/24"),
+            ("127.0.0.0/16", "loopback"),
+            ("169.254.7.0/24", "link-local"),
+            ("224.0.0.0/24", "multicast"),
+            ("0.1.0.0/16", "this network"),
+            ("255.0.0.0/24", "reserved"),
+        ] {
+            let error = Subnet::parse(bad).unwrap_err();
+            assert_eq!((error.kind(), error.field()), (Kind::InvalidArgument, Some("--subnet")), "{bad}");
+            assert!(error.message().contains(rule), "{bad}: {error}");
+            assert!(error.message().contains(bad), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_a_subnet_are_not_its_gateway() {
+        let subnet = subnet("192.168.10.0/24");
+        assert_eq!(subnet.first_host().to_string(), "192.168.10.1");
+        assert!(subnet.check_gateway(Ipv4Addr::new(192, 168, 10, 254)).is_ok());
+        for bad in ["192.168.10.0", "192.168.10.255", "192.168.11.1"] {
+            let error = subnet.check_gateway(bad.parse().unwrap()).unwrap_err();
+            assert_eq!(error.field(), Some("--gateway"));
+            assert!(error.message().contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_overlap_names_what_is_in_the_way() {
+        let networks = [(Name::parse("name", "mine").unwrap(), subnet("10.5.0.0/16"))];
+        let routes = [route("172.16.0.0/12")];
+        let refused = |text: &str| check_subnet(subnet(text), &networks, &routes).unwrap_err();
+        assert!(refused("10.5.7.0/24").message().contains("10.5.7.0/24 overlaps network mine (10.5.0.0/16)"));
+        assert!(refused("10.0.0.0/8").message().contains("network mine"));
+        let by_route = refused("172.20.0.0/16");
+        assert!(by_route.message().contains("the host's route 172.16.0.0/12 on eth0"), "{by_route}");
+        assert_eq!((by_route.kind(), by_route.field()), (Kind::AlreadyExists, Some("--subnet")));
+        assert!(check_subnet(subnet("10.6.0.0/16"), &networks, &routes).is_ok());
+    }
+
+    #[test]
+    fn the_last_address_is_given_and_then_no_more() {
+        let subnet = subnet("10.0.0.0/29");
+        let mut pool = Pool::new(subnet, subnet.first_host());
+        let mut used = Vec::new();
+        for _ in 0..5 {
+            used.push(pool.allocate(used.iter().copied()).unwrap());
+        }
+        let error = pool.allocate(used.iter().copied()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Exhausted);
+        assert!(error.message().contains("10.0.0.0/29 has no address left: 5 are in use"), "{error}");
+        let freed = used.remove(2);
+        assert_eq!(pool.allocate(used).unwrap(), freed);
+    }
+
+    #[test]
+    fn a_freed_address_rests() {
+        let subnet = subnet("10.0.0.0/24");
+        let mut pool = Pool::new(subnet, subnet.first_host());
+        let (first, second) = (pool.allocate([]).unwrap(), pool.allocate([]).unwrap());
+        assert_eq!((first.to_string(), second.to_string()), ("10.0.0.2".into(), "10.0.0.3".into()));
+    }
+
+    #[test]
+    fn a_bridge_is_full_before_a_wide_subnet_is() {
+        let subnet = subnet("10.0.0.0/8");
+        let mut pool = Pool::new(subnet, subnet.first_host());
+        let used: Vec<_> =
+            (2..BRIDGE_PORTS as u32 + 2).map(|n| Ipv4Addr::from_bits(subnet.base().to_bits() + n)).collect();
+        assert!(pool.allocate(used[1..].iter().copied()).is_ok());
+        let error = pool.allocate(used).unwrap_err();
+        assert_eq!(error.kind(), Kind::Exhausted);
+        assert!(error.message().contains("1023 ports"), "{error}");
+    }
+
+    #[test]
+    fn a_host_with_every_private_route_has_no_subnet_left() {
+        let routes = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"].map(route);
+        assert_eq!(choose_subnet(&[], &routes).unwrap_err().kind(), Kind::Exhausted);
+        assert!(choose_subnet(&[], &routes[1..]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_back(ip: u32, len in PREFIX_MIN..=PREFIX_MAX) {
+            let subnet = Subnet::around(Ipv4Addr::from_bits(ip), len);
+            if let Ok(read) = Subnet::parse(&subnet.to_string()) {
+                prop_assert_eq!(read, subnet);
+                prop_assert!(read.contains(read.first_host()) && read.contains(read.broadcast()));
+            } else {
+                prop_assert!(RESERVED.iter().any(|(reserved, _)| reserved.overlaps(subnet)));
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = Subnet::parse(&text);
+        }
+
+        #[test]
+        fn overlap_is_a_common_address(a: u32, b: u32, len_a in 0u8..=32, len_b in 0u8..=32) {
+            let (a, b) = (Subnet::around(Ipv4Addr::from_bits(a), len_a), Subnet::around(Ipv4Addr::from_bits(b), len_b));
+            let apart = a.broadcast() < b.base() || b.broadcast() < a.base();
+            prop_assert_eq!(a.overlaps(b), !apart);
+            prop_assert_eq!(a.overlaps(b), b.overlaps(a));
+        }
+
+        #[test]
+        fn a_chosen_subnet_overlaps_nothing(taken in proptest::collection::vec((any::<u32>(), 2u8..=32), 0..40)) {
+            let routes: Vec<HostRoute> = taken
+                .iter()
+                // Near the candidates, or the test would never meet one.
+                .map(|(ip, len)| Subnet::around(Ipv4Addr::from_bits(ip & 0x000f_ffff | 0xac10_0000), *len))
+                .map(|to| HostRoute { to, interface: None })
+                .collect();
+            if let Ok(chosen) = choose_subnet(&[], &routes) {
+                prop_assert!(routes.iter().all(|route| !route.to.overlaps(chosen)));
+                prop_assert_eq!(Subnet::parse(&chosen.to_string()).unwrap(), chosen);
+            }
+        }
+
+        #[test]
+        fn a_pool_gives_what_nobody_has(len in 24u8..=30, frees in proptest::collection::vec(any::<prop::sample::Index>(), 0..200)) {
+            let subnet = Subnet::around(Ipv4Addr::new(10, 9, 8, 0), len);
+            let mut pool = Pool::new(subnet, subnet.first_host());
+            let mut used: Vec<Ipv4Addr> = Vec::new();
+            for free in frees {
+                match pool.allocate(used.iter().copied()) {
+                    Ok(ip) => {
+                        prop_assert!(!used.contains(&ip) && ip != subnet.first_host());
+                        prop_assert!(subnet.contains(ip) && ip != subnet.base() && ip != subnet.broadcast());
+                        used.push(ip);
+                    }
+                    Err(_) => {
+                        prop_assert_eq!(used.len(), (1 << (32 - len)) - 3);
+                        used.swap_remove(free.index(used.len()));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -35,3 +35,8 @@ pub(crate) fn quiet_bridge(interface: &str) {
 pub(crate) fn quiet_port(interface: &str) {
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1");
 }
+
+/// Whether what stays on a bridge goes through the firewall (`br_netfilter`).
+pub(crate) fn bridges_filter() -> bool {
+    fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|value| value.trim() != "0")
+}

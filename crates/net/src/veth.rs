@@ -17,6 +17,8 @@ pub(crate) const VETH_PREFIX: &str = "tdv";
 const INSIDE: &str = "eth0";
 /// `VETH_INFO_PEER` (linux/veth.h).
 const VETH_INFO_PEER: u16 = 1;
+/// A bridge port's hairpin mode (linux/if_link.h).
+const IFLA_BRPORT_MODE: u16 = 4;
 
 /// The name of a container's link on the host.
 pub(crate) fn name(short_id: &str) -> String {
@@ -37,6 +39,9 @@ pub(crate) fn attach(
         .ok_or_else(|| Error::new(Kind::NotFound, format!("bridge {} is gone", endpoint.interface)))?;
     make(socket, &name, &bridge, endpoint, netns)?;
     sysctl::quiet_port(&name);
+    if !endpoint.ports.is_empty() && sysctl::bridges_filter() {
+        allow_hairpin(socket, &name).map_err(internal)?;
+    }
     set_up_inside(&mut inside, endpoint).inspect_err(|_| {
         // The first failure is what matters; a link that stays is found by its name.
         let _ = link::delete(socket, &name);
@@ -92,6 +97,22 @@ fn pair(name: &str, bridge: &link::Link, endpoint: &Endpoint, netns: BorrowedFd<
         });
     });
     request
+}
+
+/// Lets a container reach itself through its own published port. With `br_netfilter` on, the kernel turns the packet round inside the
+/// bridge, which otherwise sends nothing back to the port it came from; without it the packet goes through the host and comes back
+/// by itself.
+fn allow_hairpin(socket: &mut Socket, name: &str) -> tinyd_sys::Result<()> {
+    let mut request = Messages::new();
+    request.add(format!("RTM_NEWLINK({name}, hairpin)"), libc::RTM_NEWLINK, 0, |body| {
+        link::ifinfo(body, BY_NAME, Up::AsIs);
+        body.text(libc::IFLA_IFNAME, name);
+        body.nest(libc::IFLA_LINKINFO, |body| {
+            body.text(libc::IFLA_INFO_SLAVE_KIND, "bridge");
+            body.nest(libc::IFLA_INFO_SLAVE_DATA, |body| body.u8(IFLA_BRPORT_MODE, 1));
+        });
+    });
+    socket.request(request)
 }
 
 /// Loopback, address, link, default route, in one system call.

@@ -124,12 +124,13 @@ impl Firewall {
 
     /// Rebuilds the table if it is not what it should be; says whether it had to.
     pub(crate) fn repair(&mut self) -> Result<bool> {
-        let elements = self.elements();
         let Kernel::Has(socket) = &mut self.kernel else { return Ok(false) };
         let now = transaction::generation(socket).map_err(internal)?;
         if self.generation == Some(now) {
             return Ok(false);
         }
+        let elements = self.elements();
+        let Kernel::Has(socket) = &mut self.kernel else { return Ok(false) };
         if transaction::is_intact(socket, &self.table, &elements).map_err(internal)? {
             self.generation = Some(now);
             return Ok(false);

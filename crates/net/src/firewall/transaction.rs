@@ -20,6 +20,10 @@ const ELEMENTS_AT_ONCE: usize = 500;
 
 const SET_MAP: u32 = 8;
 const SET_INTERVAL: u32 = 4;
+/// Of no interest to the kernel: `nft` wants to know how to print a key.
+const KEY_BYTE_ORDER: u8 = 0;
+const HOST_ORDER: u32 = 1;
+const NETWORK_ORDER: u32 = 2;
 const ELEM_INTERVAL_END: u32 = 1;
 const ELEM_KEY: u16 = 1;
 const ELEM_DATA: u16 = 2;
@@ -142,6 +146,10 @@ fn write_set(body: &mut Body<'_>, set: &Set) {
         body.be32(6, kinds(set.data));
         body.be32(7, bytes(set.data));
     }
+    let first_order =
+        if set.key.first() == Some(&super::rules::Type::Interface) { HOST_ORDER } else { NETWORK_ORDER };
+    let [a, b, c, d] = first_order.to_ne_bytes();
+    body.bytes(13, &[KEY_BYTE_ORDER, 4, a, b, c, d]);
     // Sets are found by name, but the kernel wants a number that is theirs in the transaction.
     body.be32(10, SETS.iter().position(|other| other.name == set.name).map_or(0, |at| at as u32 + 1));
 }
