@@ -221,6 +221,14 @@ fn process_ids(sandbox: &Sandbox) -> Vec<u32> {
     pids.filter(|pid| *pid != sandbox.host.pid() && belongs(pid) && !is_zombie(*pid)).collect()
 }
 
+/// The process of this sandbox that has this command line.
+pub(crate) fn process_of(sandbox: &Sandbox, command: &[&str]) -> Option<u32> {
+    let line: Vec<u8> = command.iter().flat_map(|arg| arg.bytes().chain([0])).collect();
+    process_ids(sandbox)
+        .into_iter()
+        .find(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|had| had == line))
+}
+
 fn is_zombie(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))

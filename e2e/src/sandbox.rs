@@ -368,6 +368,26 @@ impl Sandbox {
         self.ok(&["ps", "-aq"]).lines().map(str::to_owned).collect()
     }
 
+    /// The process of this sandbox, in a container or not, that has this command line; as the host counts.
+    ///
+    /// # Panics
+    /// When it does not appear.
+    #[must_use]
+    pub fn pid_of(&self, command: &[&str]) -> u32 {
+        wait_for(&format!("a process {command:?}"), 10, || leaks::process_of(self, command))
+    }
+
+    /// A process's parent, as the host counts.
+    ///
+    /// # Panics
+    /// When the process has gone.
+    #[must_use]
+    pub fn parent_of(&self, pid: u32) -> u32 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        parent.expect("a parent")
+    }
+
     /// Asserts that there is no container, and no trace of one on disk.
     ///
     /// # Panics

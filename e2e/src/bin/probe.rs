@@ -128,6 +128,7 @@ fn name(errno: Errno) -> &'static str {
         Errno::NODEV => "ENODEV",
         Errno::NXIO => "ENXIO",
         Errno::CONNREFUSED => "ECONNREFUSED",
+        Errno::AGAIN => "EAGAIN",
         _ => "errno",
     }
 }

@@ -1,3 +1,17 @@
 //! The end-to-end suite: one module per subject, every test with a daemon of its own and a leak check at its end.
 
+#![expect(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
+
+mod bad_input;
+mod cli;
+mod daemon;
+mod faults;
 mod harness;
+mod isolation;
+mod limits;
+mod networks;
+mod remote;
+mod scale;
+mod security;
+mod services;
+mod volumes;
