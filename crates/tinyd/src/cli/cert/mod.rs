@@ -1,0 +1,4 @@
+//! `tinyd cert`.
+pub(super) mod ca;
+pub(super) mod client;
+pub(super) mod server;

@@ -1,0 +1,41 @@
+//! `tinyd restart`: stops containers and starts them.
+
+use clap::Args;
+
+use super::{definition::seconds, each::each, failure::Result, globals::Globals, remote::answer, verb::Verb};
+use crate::pb;
+
+/// Stop containers and start them again
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  tinyd restart -t 3 c1")]
+pub(super) struct Restart {
+    /// Seconds until SIGKILL; the container's own --stop-timeout when absent
+    #[arg(
+        short = 't',
+        long = "time",
+        visible_alias = "timeout",
+        value_name = "SECONDS",
+        allow_hyphen_values = true
+    )]
+    timeout: Option<String>,
+    /// Names, ids, or unique beginnings of ids
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+impl Verb for Restart {
+    fn run(self, globals: &Globals) -> Result<u8> {
+        let timeout_secs = self.timeout.map(|text| seconds("-t", &text)).transpose()?;
+        globals.online(async move |remote| {
+            each(self.containers, |container| {
+                let mut containers = remote.containers();
+                async move {
+                    let request = pb::RestartRequest { container: container.clone(), timeout_secs };
+                    answer(containers.restart(request)).await?;
+                    Ok(container)
+                }
+            })
+            .await
+        })
+    }
+}

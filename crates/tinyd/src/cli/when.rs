@@ -1,0 +1,113 @@
+//! Points in time as people write and read them.
+
+use jiff::{Timestamp, Zoned, civil::DateTime, tz::TimeZone};
+use tinyd_core::{Error, Result};
+
+/// Reads a point in time, in nanoseconds since the epoch: RFC 3339, a local date or time, seconds since the epoch, or how
+/// long ago, as `10m` or `1h30m`.
+///
+/// # Errors
+/// `InvalidArgument` of `field` when it is none of these.
+pub(super) fn parse(field: &str, text: &str, now: &Zoned) -> Result<i64> {
+    let moment = rfc3339(text)
+        .or_else(|| local(text, now.time_zone()))
+        .or_else(|| seconds(text))
+        .or_else(|| ago(text, now.timestamp()));
+    moment.and_then(|moment| i64::try_from(moment.as_nanosecond()).ok()).ok_or_else(|| {
+        let rule = "2026-11-24T14:49:00Z, seconds since 1970, or how long ago as 10m or 1h30m";
+        Error::invalid(field, format!("{text:?} is not a point in time: {rule}"))
+    })
+}
+
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+fn local(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+    // jiff reads 20261124 as a date; here that is a number of seconds.
+    let civil: DateTime = text.contains('-').then(|| text.parse().ok()).flatten()?;
+    zone.to_timestamp(civil).ok()
+}
+
+fn seconds(text: &str) -> Option<Timestamp> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits =
+        |part: &str| !part.is_empty() && part.len() <= 18 && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let nanos: i32 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Timestamp::new(whole.parse().ok()?, nanos).ok()
+}
+
+fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let ago = humantime::parse_duration(text).ok()?;
+    now.checked_sub(ago).ok()
+}
+
+/// A moment in a table: `14:49` today, `2026-11-24` on another day.
+pub(super) fn clock(unix_nanos: i64, now: &Zoned) -> String {
+    let Ok(moment) = Timestamp::from_nanosecond(unix_nanos.into()) else { return String::new() };
+    let moment = moment.to_zoned(now.time_zone().clone());
+    let format = if moment.date() == now.date() { "%H:%M" } else { "%Y-%m-%d" };
+    moment.strftime(format).to_string()
+}
+
+/// RFC 3339, or nothing for a moment that never was.
+pub(super) fn rfc3339_or_empty(unix_nanos: i64) -> String {
+    if unix_nanos == 0 { String::new() } else { tinyd_core::time::rfc3339(unix_nanos) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> Zoned {
+        "2026-11-24T14:49:30+01:00[+01:00]".parse().unwrap()
+    }
+
+    #[test]
+    fn points_in_time() {
+        let at = |text: &str| tinyd_core::time::rfc3339(parse("--since", text, &now()).unwrap());
+        assert_eq!(at("2026-11-24T10:00:00Z"), "2026-11-24T10:00:00.000000000Z");
+        assert_eq!(at("2026-11-24T10:00:00.5+02:00"), "2026-11-24T08:00:00.500000000Z");
+        assert_eq!(at("2026-11-24T10:00:00"), "2026-11-24T09:00:00.000000000Z");
+        assert_eq!(at("2026-11-24"), "2026-11-23T23:00:00.000000000Z");
+        assert_eq!(at("1795493813"), "2026-11-24T04:16:53.000000000Z");
+        assert_eq!(at("1795493813.25"), "2026-11-24T04:16:53.250000000Z");
+        assert_eq!(at("10m"), "2026-11-24T13:39:30.000000000Z");
+        assert_eq!(at("1h30m"), "2026-11-24T12:19:30.000000000Z");
+    }
+
+    #[test]
+    fn what_is_no_point_in_time_is_told() {
+        for bad in ["", "yesterday", "10", "-5", "1e9", "10x", "2026-13-01"] {
+            let outcome = parse("--since", bad, &now());
+            if bad == "10" {
+                // Ten seconds after the epoch.
+                assert_eq!(outcome.unwrap(), 10_000_000_000);
+            } else {
+                assert!(outcome.unwrap_err().to_string().contains("not a point in time"), "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn today_is_a_time_and_another_day_a_date() {
+        let nanos = |text: &str| parse("", text, &now()).unwrap();
+        assert_eq!(clock(nanos("2026-11-24T12:05:00Z"), &now()), "13:05");
+        // An hour before midnight UTC is another day here.
+        assert_eq!(clock(nanos("2026-11-23T23:30:00Z"), &now()), "00:30");
+        assert_eq!(clock(nanos("2026-11-23T22:30:00Z"), &now()), "2026-11-23");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*", nanos: i64) {
+            let _ = parse("--since", &text, &now());
+            clock(nanos, &now());
+        }
+    }
+}
