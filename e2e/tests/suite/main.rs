@@ -10,6 +10,7 @@ mod harness;
 mod isolation;
 mod limits;
 mod networks;
+mod oci;
 mod remote;
 mod scale;
 mod security;
