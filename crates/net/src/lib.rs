@@ -27,7 +27,7 @@ use std::{
 use firewall::Firewall;
 pub use ports::{Listener, reserve};
 pub use resolv::{Resolvers, usable_resolvers};
-pub use subnet::{HostRoute, Pool, Subnet, check_subnet, choose_subnet};
+pub use subnet::{HostRoute, Pool, Subnet, Via, check_subnet, choose_subnet};
 use tinyd_core::{ContainerId, Error, Name, Result, config::Port};
 use tinyd_sys::netlink::{Family, Socket};
 
@@ -157,14 +157,18 @@ impl Net {
         bridge::list(&mut self.route(), &self.tag)
     }
 
-    /// Routes of the host that a new subnet must not overlap; those of this daemon's own bridges are left out.
+    /// What a new subnet must not overlap: the host's routes, less those of this daemon's own bridges, and its DNS servers.
     ///
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn host_routes(&self) -> Result<Vec<HostRoute>> {
         let ours: Vec<String> =
             self.list_owned()?.bridges.into_iter().map(|bridge| bridge.interface).collect();
-        route::host_routes(&mut self.route(), &ours).map_err(internal)
+        let mut routes = route::host_routes(&mut self.route(), &ours).map_err(internal)?;
+        // A host without the file has no servers to hide.
+        let resolvers = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        routes.extend(route::resolvers(&resolvers));
+        Ok(routes)
     }
 
     /// Joins a container to its network and publishes its ports: a veth pair with the peer born in `netns` as `eth0`, address,

@@ -1,5 +1,7 @@
 //! Interfaces of the host: finding them, and the words that `RTM_*LINK` messages are made of.
 
+use std::time::Duration;
+
 use tinyd_sys::{
     Result,
     netlink::{Body, Reply, Socket},
@@ -9,6 +11,8 @@ use tinyd_sys::{
 const IFINFO_BYTES: usize = 16;
 /// `RTEXT_FILTER_SKIP_STATS`: leave out a kilobyte of counters per link.
 const SKIP_STATS: u32 = 1 << 3;
+/// `IF_OPER_UP` (linux/if.h).
+const OPER_UP: u8 = 6;
 /// `IFLA_INET6_ADDR_GEN_MODE`, inside `IFLA_AF_SPEC`, `AF_INET6`.
 const INET6_ADDR_GEN_MODE: u16 = 8;
 /// `IN6_ADDR_GEN_MODE_NONE`: the interface makes no link-local address.
@@ -24,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) mtu: u32,
     /// `bridge`, `veth`; empty for hardware.
     pub(crate) kind: String,
+    /// Whether frames go through, as opposed to being up and not yet at work.
+    pub(crate) works: bool,
 }
 
 impl Link {
@@ -36,6 +42,7 @@ impl Link {
                 libc::IFLA_IFALIAS => link.alias = attr.text().map(str::to_owned),
                 libc::IFLA_MASTER => link.master = attr.u32(),
                 libc::IFLA_MTU => link.mtu = attr.u32()?,
+                libc::IFLA_OPERSTATE => link.works = attr.value == [OPER_UP],
                 libc::IFLA_LINKINFO => {
                     let kind = attr.inner().find(|attr| attr.kind == libc::IFLA_INFO_KIND)?;
                     kind.text()?.clone_into(&mut link.kind);
@@ -68,6 +75,23 @@ pub(crate) fn find(route: &mut Socket, name: &str) -> Result<Option<Link>> {
         Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// How long the kernel may take to notice that a link is up, and how often it is asked. It notices on its own thread; a kernel since 6.8
+/// notices at once when it is asked, so that the first look is the last.
+const NOTICE_TRIES: u32 = 100;
+const NOTICE_PAUSE: Duration = Duration::from_micros(500);
+
+/// Waits until frames go through. A bridge's port drops what comes before that: a container's first packet would be lost, and TCP says it
+/// again only after a second. One that does not come up in 50 ms is left to come up later.
+pub(crate) fn wait_until_it_works(route: &mut Socket, name: &str) -> Result<()> {
+    for _ in 0..NOTICE_TRIES {
+        match find(route, name)? {
+            Some(link) if !link.works => std::thread::sleep(NOTICE_PAUSE),
+            Some(_) | None => break,
+        }
+    }
+    Ok(())
 }
 
 /// Deletes the one with this name; that there is none is fine.

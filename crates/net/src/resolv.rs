@@ -1,5 +1,7 @@
 //! A container's `resolv.conf`, from the host's. Pure text: reads no file.
 
+use std::net::Ipv4Addr;
+
 /// A `resolv.conf` that works on a bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolvers {
@@ -48,14 +50,15 @@ fn is_setting(line: &str) -> bool {
     matches!(line.split_whitespace().next(), Some("search" | "domain" | "options" | "sortlist"))
 }
 
-/// Whether the line names a server off the host. A container has no IPv6, so only IPv4 counts.
 fn is_reachable_server(line: &str) -> bool {
+    reachable_server(line).is_some()
+}
+
+/// The server off the host that the line names. A container has no IPv6, so only IPv4 counts.
+pub(crate) fn reachable_server(line: &str) -> Option<Ipv4Addr> {
     let mut words = line.split_whitespace();
-    words.next() == Some("nameserver")
-        && words
-            .next()
-            .and_then(|ip| ip.parse::<std::net::Ipv4Addr>().ok())
-            .is_some_and(|ip| !ip.is_loopback() && !ip.is_unspecified())
+    words.next().filter(|word| *word == "nameserver")?;
+    words.next()?.parse().ok().filter(|ip: &Ipv4Addr| !ip.is_loopback() && !ip.is_unspecified())
 }
 
 #[cfg(test)]

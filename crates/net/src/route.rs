@@ -7,7 +7,7 @@ use tinyd_sys::{
     netlink::{Attribute, Reply, Socket},
 };
 
-use crate::{HostRoute, Subnet, link};
+use crate::{HostRoute, Subnet, Via, link, resolv};
 
 /// Length of `struct rtmsg`.
 const RTMSG_BYTES: usize = 12;
@@ -32,15 +32,23 @@ pub(crate) fn host_routes(socket: &mut Socket, ignore: &[String]) -> Result<Vec<
     let names: HashMap<u32, String> =
         link::all(socket)?.into_iter().map(|link| (link.index, link.name)).collect();
     let routes = routes(socket)?.into_iter().filter(|route| route.is_unicast && route.to.prefix_len() > 1);
+    let via = |output: Option<u32>| match output {
+        Some(index) => Via::Interface(names.get(&index).cloned().unwrap_or_else(|| index.to_string())),
+        None => Via::Nowhere,
+    };
     let mut found: Vec<HostRoute> = routes
-        .map(|route| HostRoute {
-            to: route.to,
-            interface: route.output.and_then(|index| names.get(&index).cloned()),
-        })
-        .filter(|route| !route.interface.as_ref().is_some_and(|name| ignore.contains(name)))
+        .map(|route| HostRoute { to: route.to, via: via(route.output) })
+        .filter(|route| !matches!(&route.via, Via::Interface(name) if ignore.contains(name)))
         .collect();
     found.dedup();
     Ok(found)
+}
+
+/// The DNS servers that a `resolv.conf` names.
+pub(crate) fn resolvers(text: &str) -> impl Iterator<Item = HostRoute> {
+    text.lines()
+        .filter_map(resolv::reachable_server)
+        .map(|ip| HostRoute { to: Subnet::around(ip, 32), via: Via::Resolver })
 }
 
 /// The MTU of the interface that leads outside, where it is smaller than a bridge's own.

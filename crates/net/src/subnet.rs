@@ -137,20 +137,32 @@ const RESERVED: [(Subnet, &str); 5] = [
     (reserved(240, 0, 4), "reserved"),
 ];
 
-/// A route of the host.
+/// An address range that the host reaches and that a network would hide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRoute {
-    /// Where it leads.
+    /// The range.
     pub to: Subnet,
-    /// The interface, when it has one.
-    pub interface: Option<String>,
+    /// How the host knows it.
+    pub via: Via,
+}
+
+/// How the host knows an address range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// By a route over this interface.
+    Interface(String),
+    /// By a route that leads nowhere: unreachable, blackhole.
+    Nowhere,
+    /// As one of its DNS servers, most often behind the default route.
+    Resolver,
 }
 
 impl fmt::Display for HostRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.interface {
-            Some(interface) => write!(f, "{} on {interface}", self.to),
-            None => write!(f, "{}", self.to),
+        match &self.via {
+            Via::Interface(interface) => write!(f, "route {} on {interface}", self.to),
+            Via::Nowhere => write!(f, "route {} to nowhere", self.to),
+            Via::Resolver => write!(f, "DNS server {}", self.to.base),
         }
     }
 }
@@ -166,7 +178,7 @@ pub fn check_subnet(subnet: Subnet, networks: &[(Name, Subnet)], routes: &[HostR
         return taken(format!("network {name} ({other})"));
     }
     match routes.iter().find(|route| route.to.overlaps(subnet)) {
-        Some(route) => taken(format!("the host's route {route}")),
+        Some(route) => taken(format!("the host's {route}")),
         None => Ok(()),
     }
 }
@@ -247,7 +259,7 @@ mod tests {
         let (ip, len) = text.split_once('/').unwrap();
         HostRoute {
             to: Subnet::around(ip.parse().unwrap(), len.parse().unwrap()),
-            interface: Some("eth0".into()),
+            via: Via::Interface("eth0".into()),
         }
     }
 
@@ -376,7 +388,7 @@ mod tests {
                 .iter()
                 // Near the candidates, or the test would never meet one.
                 .map(|(ip, len)| Subnet::around(Ipv4Addr::from_bits(ip & 0x000f_ffff | 0xac10_0000), *len))
-                .map(|to| HostRoute { to, interface: None })
+                .map(|to| HostRoute { to, via: Via::Nowhere })
                 .collect();
             if let Ok(chosen) = choose_subnet(&[], &routes) {
                 prop_assert!(routes.iter().all(|route| !route.to.overlaps(chosen)));

@@ -42,7 +42,18 @@ pub(crate) fn attach(
     if !endpoint.ports.is_empty() && sysctl::bridges_filter() {
         allow_hairpin(socket, &name).map_err(internal)?;
     }
-    set_up_inside(&mut inside, endpoint).inspect_err(|_| {
+    let done = set_up_inside(&mut inside, endpoint)
+        .and_then(|()| link::wait_until_it_works(&mut inside, INSIDE).map_err(internal))
+        .and_then(|()| link::wait_until_it_works(socket, &name).map_err(internal))
+        // A bridge is at work when its first port is.
+        .and_then(|()| {
+            if bridge.works {
+                Ok(())
+            } else {
+                link::wait_until_it_works(socket, &bridge.name).map_err(internal)
+            }
+        });
+    done.inspect_err(|_| {
         // The first failure is what matters; a link that stays is found by its name.
         let _ = link::delete(socket, &name);
     })

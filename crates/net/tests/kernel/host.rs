@@ -182,6 +182,9 @@ impl Host {
         outside.run("ip", &["addr", "add", "203.0.113.2/24", "dev", "wan1"]);
         outside.run("ip", &["link", "set", "wan1", "up"]);
         outside.run("ip", &["link", "set", "lo", "up"]);
+        // A look at a link makes the kernel notice that it is up.
+        outside.run("ip", &["link", "show", "wan1"]);
+        run("ip", &["link", "show", "wan0"]);
         let net = Net::open("t", true).unwrap();
         net.restore(&[], &[]).unwrap();
         net.enable_forwarding().unwrap();

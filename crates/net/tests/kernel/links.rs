@@ -136,15 +136,19 @@ fn routes_of_the_host_are_seen_and_our_own_are_not() {
     on_a_host_of_its_own("links::routes_of_the_host_are_seen_and_our_own_are_not", || {
         let host = Host::new();
         host.network("mine", "10.9.0.0/16");
+        run("mount", &["-t", "tmpfs", "none", "/mnt"]);
+        std::fs::write("/mnt/resolv.conf", "nameserver 172.21.9.9\n").unwrap();
+        run("mount", &["--bind", "/mnt/resolv.conf", "/etc/resolv.conf"]);
         run("ip", &["route", "add", "172.18.0.0/15", "via", "203.0.113.2"]);
         run("ip", &["route", "add", "blackhole", "172.20.0.0/16", "table", "77"]);
         let routes = host.net.host_routes().unwrap();
         let shown: Vec<String> = routes.iter().map(ToString::to_string).collect();
-        assert!(shown.contains(&"172.18.0.0/15 on wan0".to_owned()), "{shown:?}");
-        assert!(shown.contains(&"172.20.0.0/16".to_owned()), "{shown:?}");
-        assert!(!shown.iter().any(|route| route.starts_with("10.9.")), "{shown:?}");
-        assert!(!shown.iter().any(|route| route.starts_with("0.0.0.0/0")), "{shown:?}");
+        assert!(shown.contains(&"route 172.18.0.0/15 on wan0".to_owned()), "{shown:?}");
+        assert!(shown.contains(&"route 172.20.0.0/16 to nowhere".to_owned()), "{shown:?}");
+        assert!(shown.contains(&"DNS server 172.21.9.9".to_owned()), "{shown:?}");
+        assert!(!shown.iter().any(|route| route.contains(" 10.9.")), "{shown:?}");
+        assert!(!shown.iter().any(|route| route.contains(" 0.0.0.0/0")), "{shown:?}");
         let chosen = tinyd_net::choose_subnet(&[], &routes).unwrap();
-        assert_eq!(chosen.to_string(), "172.21.0.0/16");
+        assert_eq!(chosen.to_string(), "172.22.0.0/16", "{shown:?}");
     });
 }

@@ -53,26 +53,39 @@ fn the_outside_sees_the_hosts_address_and_reaches_published_ports_only() {
 #[test]
 fn published_ports_answer_the_host_and_every_container() {
     on_a_host_of_its_own("traffic::published_ports_answer_the_host_and_every_container", || {
-        let host = Host::new();
-        let (one, two) = (host.network("one", "10.1.0.0/24"), host.network("two", "10.2.0.0/24"));
-        let web = host.container(&one, 5, &["8080:80"]);
-        let (same, other) = (host.container(&one, 6, &[]), host.container(&two, 7, &[]));
-        web.space.serve(80, "web");
-        assert!(call("203.0.113.1:8080".parse().unwrap()).is_some(), "the host, by its own address");
-        for client in [&same, &other, &web] {
-            assert!(client.space.call("203.0.113.1:8080").is_some(), "{}", client.endpoint.ip);
-            assert!(
-                client.space.call(&format!("{}:8080", client.endpoint.gateway)).is_some(),
-                "{}",
-                client.endpoint.ip
-            );
-        }
-        // Nothing listens there, and nothing leads there: loopback is the shim's.
-        assert_eq!(call("127.0.0.1:8080".parse().unwrap()), None);
-        // Somebody else's address with that port is not ours.
-        host.outside.serve(8080, "outside");
-        assert_eq!(same.space.call("203.0.113.2:8080").as_deref(), Some("outside 203.0.113.1"));
+        published_ports_answer("1");
     });
+}
+
+#[test]
+fn published_ports_answer_without_br_netfilter() {
+    on_a_host_of_its_own("traffic::published_ports_answer_without_br_netfilter", || {
+        published_ports_answer("0")
+    });
+}
+
+fn published_ports_answer(bridges_filter: &str) {
+    let host = Host::new();
+    // A kernel without br_netfilter has no such file.
+    let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", bridges_filter);
+    let (one, two) = (host.network("one", "10.1.0.0/24"), host.network("two", "10.2.0.0/24"));
+    let web = host.container(&one, 5, &["8080:80"]);
+    let (same, other) = (host.container(&one, 6, &[]), host.container(&two, 7, &[]));
+    web.space.serve(80, "web");
+    assert!(call("203.0.113.1:8080".parse().unwrap()).is_some(), "the host, by its own address");
+    for client in [&same, &other, &web] {
+        assert!(client.space.call("203.0.113.1:8080").is_some(), "{}", client.endpoint.ip);
+        assert!(
+            client.space.call(&format!("{}:8080", client.endpoint.gateway)).is_some(),
+            "{}",
+            client.endpoint.ip
+        );
+    }
+    // Nothing listens there, and nothing leads there: loopback is the shim's.
+    assert_eq!(call("127.0.0.1:8080".parse().unwrap()), None);
+    // Somebody else's address with that port is not ours.
+    host.outside.serve(8080, "outside");
+    assert_eq!(same.space.call("203.0.113.2:8080").as_deref(), Some("outside 203.0.113.1"));
 }
 
 #[test]

@@ -55,6 +55,10 @@ impl Socket {
         let fd =
             rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
                 .ask(format_args!("socket({name})"))?;
+        if family == Family::Netfilter {
+            // Only large transactions need it, and they say so themselves if it cannot be had.
+            let _ = sockopt::set_socket_send_buffer_size_force(&fd, SEND_BUFFER_BYTES);
+        }
         Socket::from_fd(fd)
     }
 
@@ -67,8 +71,6 @@ impl Socket {
         set_option(&fd, libc::NETLINK_CAP_ACK, "NETLINK_CAP_ACK")?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(TIMEOUT))
             .ask("setsockopt(SO_RCVTIMEO)")?;
-        // Only large transactions need it, and they say so themselves if it cannot be had.
-        let _ = sockopt::set_socket_send_buffer_size_force(&fd, SEND_BUFFER_BYTES);
         Ok(Socket { fd, sequence: 0, buffer: Vec::new() })
     }
 
