@@ -125,6 +125,17 @@ impl Background {
         Background { child, line: line.to_owned(), stdout, stderr }
     }
 
+    /// Starts a command whose output nobody reads: its pipes fill up.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn unread(mut command: Command, line: &str) -> Background {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
+        Background { child, line: line.to_owned(), stdout: channel().1, stderr: channel().1 }
+    }
+
     /// Its process.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tinyd_e2e::{Options, Sandbox, bin_dir, busybox};
+use tinyd_e2e::{Background, Options, Sandbox, bin_dir, busybox, wait_for};
 
 #[test]
 fn the_daemon_executes_nothing_but_tinyrun() {
@@ -131,4 +131,52 @@ fn an_idle_shim_costs_little() {
         .to_owned();
     let pss: u64 = pss.parse().unwrap();
     assert!(pss <= 1000, "Pss of the shim is {pss} KiB");
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap()
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_no_memory() {
+    let sandbox = Sandbox::new();
+    let image = busybox();
+    let before = resident_kib(sandbox.daemon_pid());
+    let client = sandbox.client(&[
+        "run",
+        "--rm",
+        "--attach",
+        "--name",
+        "c",
+        "-i",
+        &image,
+        "yes",
+        "a line that nobody reads",
+    ]);
+    let mut client = Background::unread(client, "an attached client that does not read");
+    wait_for("the container", 10, || sandbox.ok(&["ps"]).contains("RUNNING").then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    let after = resident_kib(sandbox.daemon_pid());
+    client.signal(rustix::process::Signal::KILL);
+    client.wait();
+    assert!(after < before + 8 * 1024, "{before} KiB became {after} KiB");
+}
+
+#[test]
+fn clients_that_disappear_are_let_go() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["--name", "c"], &["sleep", "1000"]);
+    let count = || std::fs::read_dir(format!("/proc/{}/fd", sandbox.daemon_pid())).unwrap().count();
+    sandbox.ok(&["ps"]);
+    let before = count();
+    let clients: Vec<_> = (0..10).map(|_| sandbox.spawn(&["logs", "-f", "c"])).collect();
+    wait_for("the clients", 10, || (count() >= before + 10).then_some(()));
+    for client in &clients {
+        client.signal(rustix::process::Signal::KILL);
+    }
+    wait_for("their descriptors to be closed", 2, || (count() <= before + 1).then_some(()));
 }
