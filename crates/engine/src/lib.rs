@@ -4,91 +4,428 @@
 //! The engine knows no protobuf type and no command line: it speaks `tinyd_core`'s words and the views of [`api`].
 
 pub mod api;
+mod attach;
+mod cgroups;
+mod check;
+mod conn;
+mod container;
+mod create;
+mod devices;
+mod etc;
+mod exec;
+mod failpoint;
+mod files;
+mod host;
+mod info;
+mod kill;
+mod layout;
+mod list;
+mod logs;
+mod names;
+mod net_plan;
+mod networks;
+mod pause;
+mod profile;
+mod pump;
+mod record;
+mod recover;
+mod registry;
+mod remove;
+mod run;
+mod shim;
+mod spec;
+mod start;
+mod stop;
+mod top;
+mod undo;
+mod users;
+mod volumes;
+mod wait;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use api::{
-    AttachOptions, Attachment, Config, ExecConfig, Info, LogLine, LogQuery, NetworkDetails, NetworkView, ContainerDetails,
-    ContainerSummary, Process, Pruned, VolumeView, Created,
+    AttachOptions, Attachment, Config, ContainerDetails, ContainerSummary, Created, ExecConfig, Info,
+    LogLine, LogQuery, NetworkDetails, NetworkView, Process, Pruned, StorageChoice, VolumeView,
 };
+pub use failpoint::FAILPOINTS;
 use tinyd_core::{
-    ContainerId, Exit, Name, Result,
+    ContainerId, Error, Exit, Kind, Name, Result,
     config::{ContainerConfig, NetworkConfig, Signal},
 };
+use tinyd_net::Net;
 use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cgroups::Cgroups,
+    host::Host,
+    layout::Layout,
+    record::Record,
+    registry::Registry,
+    shim::{Launcher, Shim},
+};
+
+/// How often the firewall is looked at: rules that somebody flushed come back.
+const REPAIR_EVERY: Duration = Duration::from_secs(5);
 
 /// A running engine. Cheap to clone; all clones are the same engine.
 ///
 /// Wherever a container is named, `who` is its name, its id, or a unique prefix of its id.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    inner: Arc<Config>,
+    inner: Arc<Inner>,
 }
 
-#[expect(clippy::todo, clippy::unused_async, unused_variables, reason = "skeleton")]
+/// What all tasks share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    config: Config,
+    layout: Layout,
+    registry: Registry,
+    net: Net,
+    driver: Box<dyn tinyd_image::Driver>,
+    launcher: Launcher,
+    host: Host,
+    cgroups: Cgroups,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    /// Held as long as the engine is: one daemon for each root.
+    _lock: File,
+}
+
 impl Engine {
     /// Opens the data root, finds again what an earlier daemon left running, reaps what has no owner, makes the default network.
-    pub async fn open(config: Config) -> Result<Engine> { let _ = &(); todo!() }
-    /// Lets go of everything without touching a container: they run on.
-    pub async fn close(&self) { todo!() }
+    ///
+    /// # Errors
+    /// `AlreadyExists` when another daemon has the root; `Unsupported` when the storage driver is not there; `Internal` with the call.
+    pub async fn open(config: Config) -> Result<Engine> {
+        let inner = Arc::new(blocking(move || Inner::open(config)).await?);
+        recover::recover(&inner).await?;
+        inner.tasks.spawn(keep_firewall(Arc::clone(&inner)));
+        Ok(Engine { inner })
+    }
+
+    /// Lets go of everything without touching a container: they run on. What is being started is finished first.
+    pub async fn close(&self) {
+        self.inner.closing.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        // With containers in it, it stays.
+        self.inner.cgroups.remove_empty(&self.inner.layout.cgroup_parent());
+    }
 
     /// Defines a container.
-    pub async fn create(&self, config: ContainerConfig) -> Result<Created> { todo!() }
+    ///
+    /// # Errors
+    /// `InvalidArgument` with the option at fault, `AlreadyExists` for a name that is taken, `NotFound` for an image or network.
+    pub async fn create(&self, config: ContainerConfig) -> Result<Created> {
+        create::create(&self.inner, config).await
+    }
+
     /// Starts one that is created or stopped.
-    pub async fn start(&self, who: &str) -> Result<Created> { todo!() }
+    ///
+    /// # Errors
+    /// The step, the call and the errno; nothing of the attempt is left.
+    pub async fn start(&self, who: &str) -> Result<Created> {
+        start::start(&self.inner, who).await
+    }
+
     /// Create and start as one: a failure of either leaves nothing.
-    pub async fn run(&self, config: ContainerConfig) -> Result<Created> { todo!() }
+    ///
+    /// # Errors
+    /// Those of [`Engine::create`] and [`Engine::start`].
+    pub async fn run(&self, config: ContainerConfig) -> Result<Created> {
+        run::run(&self.inner, config).await
+    }
+
     /// Create, attach and start as one: a failure leaves nothing, no byte of output is missed.
-    pub async fn run_attached(&self, config: ContainerConfig, options: AttachOptions) -> Result<Attachment> { todo!() }
+    ///
+    /// # Errors
+    /// Those of [`Engine::create`] and [`Engine::start`].
+    pub async fn run_attached(&self, config: ContainerConfig, options: AttachOptions) -> Result<Attachment> {
+        run::run_attached(&self.inner, config, options).await
+    }
+
     /// Attach to one that is created or stopped, then start it.
-    pub async fn start_attached(&self, who: &str, options: AttachOptions) -> Result<Attachment> { todo!() }
+    ///
+    /// # Errors
+    /// Those of [`Engine::start`].
+    pub async fn start_attached(&self, who: &str, options: AttachOptions) -> Result<Attachment> {
+        start::start_attached(&self.inner, who, options).await
+    }
+
     /// Joins the streams of one that runs.
-    pub async fn attach(&self, who: &str, options: AttachOptions) -> Result<Attachment> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`.
+    pub async fn attach(&self, who: &str, options: AttachOptions) -> Result<Attachment> {
+        attach::attach(&self.inner, who, options).await
+    }
+
     /// Runs one more process inside.
-    pub async fn exec(&self, who: &str, exec: ExecConfig) -> Result<Attachment> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`, `CommandNotFound`, `CannotExecute`.
+    pub async fn exec(&self, who: &str, exec: ExecConfig) -> Result<Attachment> {
+        exec::exec(&self.inner, who, exec).await
+    }
+
     /// The stop signal, a grace period in seconds, SIGKILL. One that has ended is left as it is.
-    pub async fn stop(&self, who: &str, timeout_secs: Option<u32>) -> Result<ContainerId> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`; `Internal` when a process cannot be killed, with its name.
+    pub async fn stop(&self, who: &str, timeout_secs: Option<u32>) -> Result<ContainerId> {
+        stop::stop(&self.inner, who, timeout_secs).await
+    }
+
     /// Sends a signal to the first process.
-    pub async fn kill(&self, who: &str, signal: Signal) -> Result<ContainerId> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`.
+    pub async fn kill(&self, who: &str, signal: Signal) -> Result<ContainerId> {
+        kill::kill(&self.inner, who, signal).await
+    }
+
     /// Stop, then start.
-    pub async fn restart(&self, who: &str, timeout_secs: Option<u32>) -> Result<ContainerId> { todo!() }
+    ///
+    /// # Errors
+    /// Those of [`Engine::stop`] and [`Engine::start`].
+    pub async fn restart(&self, who: &str, timeout_secs: Option<u32>) -> Result<ContainerId> {
+        stop::restart(&self.inner, who, timeout_secs).await
+    }
+
     /// Freezes it.
-    pub async fn pause(&self, who: &str) -> Result<ContainerId> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`.
+    pub async fn pause(&self, who: &str) -> Result<ContainerId> {
+        pause::pause(&self.inner, who).await
+    }
+
     /// Thaws it.
-    pub async fn unpause(&self, who: &str) -> Result<ContainerId> { todo!() }
-    /// Removes it; a running one only when forced.
-    pub async fn remove(&self, who: &str, force: bool, volumes: bool) -> Result<ContainerId> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`.
+    pub async fn unpause(&self, who: &str) -> Result<ContainerId> {
+        pause::unpause(&self.inner, who).await
+    }
+
+    /// Removes it; a running one only when forced. `volumes` is for volumes without a name, which there are none of yet.
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`.
+    pub async fn remove(&self, who: &str, force: bool, volumes: bool) -> Result<ContainerId> {
+        let _ = volumes;
+        remove::remove(&self.inner, who, force).await
+    }
+
     /// Answers when it has ended.
-    pub async fn wait(&self, who: &str) -> Result<(ContainerId, Exit)> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, also when it is removed before it runs.
+    pub async fn wait(&self, who: &str) -> Result<(ContainerId, Exit)> {
+        wait::wait(&self.inner, who).await
+    }
+
     /// All, newest first; only those alive unless `all`.
-    pub async fn list(&self, all: bool) -> Result<Vec<ContainerSummary>> { todo!() }
+    ///
+    /// # Errors
+    /// None now.
+    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
+    pub async fn list(&self, all: bool) -> Result<Vec<ContainerSummary>> {
+        Ok(list::list(&self.inner, all))
+    }
+
     /// Everything about one.
-    pub async fn inspect(&self, who: &str) -> Result<ContainerDetails> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`.
+    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
+    pub async fn inspect(&self, who: &str) -> Result<ContainerDetails> {
+        list::inspect(&self.inner, who)
+    }
+
     /// Its processes.
-    pub async fn top(&self, who: &str) -> Result<Vec<Process>> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`.
+    pub async fn top(&self, who: &str) -> Result<Vec<Process>> {
+        top::top(&self.inner, who).await
+    }
+
     /// Its log. The channel closes at the end, or when the container has ended and all is told.
-    pub async fn logs(&self, who: &str, query: LogQuery) -> Result<mpsc::Receiver<Result<LogLine>>> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`.
+    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
+    pub async fn logs(&self, who: &str, query: LogQuery) -> Result<mpsc::Receiver<Result<LogLine>>> {
+        logs::logs(&self.inner, who, query)
+    }
 
     /// Makes a network. An empty subnet is chosen.
-    pub async fn network_create(&self, config: NetworkConfig) -> Result<NetworkView> { todo!() }
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `AlreadyExists` for the name or the subnet, `Exhausted`.
+    pub async fn network_create(&self, config: NetworkConfig) -> Result<NetworkView> {
+        networks::create(&self.inner, config).await
+    }
+
     /// All networks, by name.
-    pub async fn network_list(&self) -> Result<Vec<NetworkView>> { todo!() }
+    ///
+    /// # Errors
+    /// None now.
+    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
+    pub async fn network_list(&self) -> Result<Vec<NetworkView>> {
+        Ok(networks::list(&self.inner))
+    }
+
     /// One, and who is on it.
-    pub async fn network_inspect(&self, name: &str) -> Result<NetworkDetails> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`.
+    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
+    pub async fn network_inspect(&self, name: &str) -> Result<NetworkDetails> {
+        networks::inspect(&self.inner, name)
+    }
+
     /// Removes one that nobody is on.
-    pub async fn network_delete(&self, name: &str) -> Result<()> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState` with who is on it, `InvalidArgument` for a built-in one.
+    pub async fn network_delete(&self, name: &str) -> Result<()> {
+        networks::delete(&self.inner, name).await
+    }
 
     /// Makes a volume, or finds it; a name is made when absent.
-    pub async fn volume_create(&self, name: Option<Name>, labels: std::collections::BTreeMap<String, String>) -> Result<VolumeView> { todo!() }
+    ///
+    /// # Errors
+    /// `Internal`, `Exhausted`.
+    pub async fn volume_create(
+        &self,
+        name: Option<Name>,
+        labels: BTreeMap<String, String>,
+    ) -> Result<VolumeView> {
+        self.blocking(|inner| volumes::create(inner, name, labels)).await
+    }
+
     /// All volumes, by name.
-    pub async fn volume_list(&self) -> Result<Vec<VolumeView>> { todo!() }
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn volume_list(&self) -> Result<Vec<VolumeView>> {
+        self.blocking(volumes::list).await
+    }
+
     /// One.
-    pub async fn volume_inspect(&self, name: &str) -> Result<VolumeView> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn volume_inspect(&self, name: &str) -> Result<VolumeView> {
+        let name = name.to_owned();
+        self.blocking(move |inner| volumes::inspect(inner, &name)).await
+    }
+
     /// Removes one that no container has.
-    pub async fn volume_remove(&self, name: &str) -> Result<()> { todo!() }
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState` with who has it.
+    pub async fn volume_remove(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.blocking(move |inner| volumes::remove(inner, &name)).await
+    }
+
     /// Removes those that no container has.
-    pub async fn volume_prune(&self) -> Result<Pruned> { todo!() }
+    ///
+    /// # Errors
+    /// `Internal`; those removed before stay removed.
+    pub async fn volume_prune(&self) -> Result<Pruned> {
+        self.blocking(volumes::prune).await
+    }
 
     /// Facts about daemon and host.
-    pub async fn info(&self) -> Result<Info> { todo!() }
+    ///
+    /// # Errors
+    /// None now.
+    pub async fn info(&self) -> Result<Info> {
+        self.blocking(|inner| Ok(info::info(inner))).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner)).await
+    }
+}
+
+impl Inner {
+    fn open(config: Config) -> Result<Inner> {
+        let (layout, lock) = Layout::open(&config.root, &config.run_dir)?;
+        let storage = match config.storage {
+            StorageChoice::Overlay => "overlay",
+            StorageChoice::Aufs => "aufs",
+            StorageChoice::Copy => "copy",
+        };
+        let net = Net::open(&layout.tag(), layout.is_default())?;
+        if net.enable_forwarding()? {
+            tracing::info!("switched on net.ipv4.ip_forward, so that containers reach the world");
+        }
+        Ok(Inner {
+            driver: tinyd_image::driver(storage)?,
+            launcher: Launcher::open(&config.tinyrun)?,
+            host: Host::read(),
+            cgroups: Cgroups::read(),
+            registry: Registry::default(),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            _lock: lock,
+            net,
+            layout,
+            config,
+        })
+    }
+
+    /// The shim of a container that is alive.
+    pub(crate) fn shim(&self, id: &ContainerId) -> Result<Shim> {
+        Shim::find(&self.layout.live_of(id)).ok_or_else(|| {
+            Error::new(Kind::Unavailable, format!("the supervisor of container {} is not there", id.short()))
+        })
+    }
+
+    /// The directories that a container's root is made of, the uppermost first.
+    pub(crate) fn roots(&self, record: &Record, userns: Option<u32>) -> Result<Vec<PathBuf>> {
+        let driver = tinyd_image::driver(&record.storage)?;
+        let image = tinyd_image::Image::open(&record.config.image)?;
+        let prepared = driver.prepare(&self.layout.container(&record.id), &image, userns)?;
+        Ok(users::roots(&prepared.rootfs))
+    }
+}
+
+async fn keep_firewall(inner: Arc<Inner>) {
+    loop {
+        tokio::select! {
+            () = inner.closing.cancelled() => return,
+            () = tokio::time::sleep(REPAIR_EVERY) => {}
+        }
+        let repairer = Arc::clone(&inner);
+        match blocking(move || repairer.net.repair()).await {
+            Ok(true) => tracing::warn!("somebody had changed tinyd's firewall table; it is as it was again"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "look at the firewall"),
+        }
+    }
+}
+
+/// Runs what blocks off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| shutting_down())?
+}
+
+/// What those are told whose task did not come to its end.
+pub(crate) fn shutting_down() -> Error {
+    Error::new(Kind::Unavailable, "the daemon is shutting down")
 }

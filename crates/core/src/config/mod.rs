@@ -14,7 +14,7 @@ pub use process::{
     ARG_MAX_BYTES, ARGS_TOTAL_MAX_BYTES, Environment, Signal, StopSignal, Ulimit, check_argv, check_env,
 };
 use serde::{Deserialize, Serialize};
-pub use user::User;
+pub use user::{NameOrId, User};
 
 use crate::id::Name;
 

@@ -1,0 +1,406 @@
+//! Whether a definition makes sense on this machine: every rule of a container's definition that the words themselves do not hold.
+//! Looks at the host's files where a rule is about them, changes nothing.
+
+use std::{collections::HashSet, os::unix::fs::FileTypeExt, path::Path};
+
+use tinyd_core::{
+    Error, Kind, Name, Result,
+    config::{
+        ContainerConfig, MountSource, NetworkMode, SeccompChoice, Ulimit, UsernsChoice, check_argv, check_env,
+    },
+    size,
+};
+use tinyd_image::Image;
+
+use crate::{
+    etc,
+    host::{self, Host},
+    profile,
+    registry::same_port,
+    spec::caps,
+};
+
+/// The longest hostname that the kernel takes, in bytes.
+const HOSTNAME_MAX_BYTES: usize = 64;
+/// The most labels' bytes, so that a list of containers stays a small message.
+const LABELS_MAX_BYTES: usize = 64 << 10;
+
+/// Checks a definition; returns its image.
+pub(crate) fn check(config: &ContainerConfig, host: &Host) -> Result<Image> {
+    let image = Image::open(&config.image)?;
+    command(config)?;
+    names(config)?;
+    limits(config, host)?;
+    mounts(config)?;
+    network(config)?;
+    security(config, host)?;
+    Ok(image)
+}
+
+fn command(config: &ContainerConfig) -> Result<()> {
+    let argv: Vec<String> = config.entrypoint.iter().flatten().chain(&config.command).cloned().collect();
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(Error::invalid(
+            "COMMAND",
+            "no command: an image directory has none of its own, so say what to run, such as /bin/sh",
+        ));
+    }
+    check_argv("COMMAND", &argv)?;
+    check_env("-e", &config.env)?;
+    if let Some(workdir) = &config.workdir {
+        check_workdir(workdir)?;
+    }
+    Ok(())
+}
+
+/// Checks a working directory.
+pub(crate) fn check_workdir(workdir: &str) -> Result<()> {
+    if !workdir.starts_with('/') {
+        return Err(Error::invalid("-w", format!("{workdir:?} is not absolute: it begins with /")));
+    }
+    if workdir.contains('\0') || workdir.len() >= 4096 {
+        return Err(Error::invalid("-w", "the working directory has a NUL byte or is over 4095 bytes"));
+    }
+    Ok(())
+}
+
+fn names(config: &ContainerConfig) -> Result<()> {
+    if let Some(hostname) = &config.hostname {
+        let label = |label: &str| {
+            !label.is_empty()
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        };
+        if hostname.len() > HOSTNAME_MAX_BYTES || !hostname.split('.').all(label) {
+            return Err(Error::invalid(
+                "--hostname",
+                format!(
+                    "{hostname:?} is not a hostname: letters, digits, '-' and '.', at most {HOSTNAME_MAX_BYTES} bytes"
+                ),
+            ));
+        }
+    }
+    let mut bytes = 0;
+    for (key, value) in &config.labels {
+        bytes += key.len() + value.len();
+        if key.is_empty() || key.chars().any(char::is_control) || value.contains('\0') {
+            return Err(Error::invalid(
+                "--label",
+                format!("{key:?} is not a label: KEY=VALUE with a plain key"),
+            ));
+        }
+    }
+    if bytes > LABELS_MAX_BYTES {
+        return Err(Error::invalid(
+            "--label",
+            format!("the labels have {bytes} bytes: at most {LABELS_MAX_BYTES}"),
+        ));
+    }
+    Ok(())
+}
+
+fn limits(config: &ContainerConfig, host: &Host) -> Result<()> {
+    let wanted = &config.resources;
+    if let Some(quota) = wanted.cpu_quota_us {
+        size::check_cpu("--cpu", quota, host.cpus.len() as u64)?;
+    }
+    if let Some(list) = &wanted.cpuset_cpus {
+        cpuset(list, host)?;
+    }
+    if let Some(bytes) = wanted.memory_bytes {
+        size::check_memory("--mem", bytes)?;
+        if i64::try_from(bytes).is_err() {
+            return Err(Error::invalid("--mem", format!("{bytes} bytes is too large")));
+        }
+    }
+    memory_swap(wanted.memory_bytes, wanted.memory_swap_bytes)?;
+    if let Some(limit) = wanted.pids_limit.filter(|limit| *limit < -1 || *limit == 0) {
+        return Err(Error::invalid(
+            "--pids-limit",
+            format!("{limit} is out of range: 1 or more, or -1 for no limit"),
+        ));
+    }
+    for ulimit in &wanted.ulimits {
+        if !Ulimit::NAMES.contains(&ulimit.name.as_str()) || ulimit.soft > ulimit.hard {
+            return Err(Error::invalid(
+                "--ulimit",
+                format!(
+                    "{}={}:{} is not a limit: a known name, soft at most hard",
+                    ulimit.name, ulimit.soft, ulimit.hard
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn cpuset(list: &str, host: &Host) -> Result<()> {
+    let wanted = host::parse_list(list).ok_or_else(|| {
+        Error::invalid("--cpuset-cpus", format!("{list:?} is not a list of CPUs such as 0-1,3"))
+    })?;
+    match wanted.iter().find(|cpu| !host.cpus.contains(cpu)) {
+        Some(cpu) => Err(Error::invalid(
+            "--cpuset-cpus",
+            format!("{list:?}: CPU {cpu} is not online: this machine has {}", told(&host.cpus)),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn told(cpus: &[u32]) -> String {
+    match cpus {
+        [only] => format!("CPU {only}"),
+        [first, .., last] if (last - first) as usize + 1 == cpus.len() => format!("CPUs {first}-{last}"),
+        several => format!("CPUs {}", several.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
+    }
+}
+
+fn memory_swap(memory: Option<u64>, swap: Option<i64>) -> Result<()> {
+    match (memory, swap) {
+        (_, None | Some(-1)) => Ok(()),
+        (None, Some(_)) => Err(Error::invalid("--memory-swap", "it needs a memory limit (--mem) beside it")),
+        (Some(memory), Some(swap)) if u64::try_from(swap).is_ok_and(|swap| swap >= memory) => Ok(()),
+        (Some(memory), Some(swap)) => Err(Error::invalid(
+            "--memory-swap",
+            format!(
+                "{swap} is out of range: memory and swap together, at least --mem ({memory}), or -1 for no limit"
+            ),
+        )),
+    }
+}
+
+/// Places that the runtime itself makes and that nothing may hide.
+const RESERVED: [&str; 1] = ["/proc"];
+
+fn mounts(config: &ContainerConfig) -> Result<()> {
+    let mut targets = HashSet::new();
+    for mount in &config.mounts {
+        let (target, field) = match &mount.source {
+            MountSource::Tmpfs { .. } => (&mount.target, "--tmpfs"),
+            MountSource::Host(_) | MountSource::Volume(_) => (&mount.target, "-v"),
+        };
+        let plain = target.starts_with('/')
+            && target != "/"
+            && !target.chars().any(char::is_control)
+            && target.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+        if !plain {
+            return Err(Error::invalid(
+                field,
+                format!(
+                    "{target:?} is not a place in the container: an absolute path other than /, without . and .."
+                ),
+            ));
+        }
+        if RESERVED.iter().any(|place| target == place || target.starts_with(&format!("{place}/"))) {
+            return Err(Error::invalid(
+                field,
+                format!("{target:?}: nothing can be mounted on or below /proc"),
+            ));
+        }
+        if !targets.insert(target) {
+            return Err(Error::invalid(field, format!("{target:?} is mounted twice")));
+        }
+        if let MountSource::Host(source) = &mount.source {
+            host_source(field, source)?;
+        }
+    }
+    Ok(())
+}
+
+fn host_source(field: &str, source: &str) -> Result<()> {
+    if !source.starts_with('/') || source.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            field,
+            format!("the host path {source:?} is not absolute, or has a control character"),
+        ));
+    }
+    match std::fs::metadata(source) {
+        Ok(meta) if meta.is_dir() || meta.is_file() => Ok(()),
+        Ok(meta) if meta.file_type().is_socket() || meta.file_type().is_char_device() => Ok(()),
+        Ok(_) => {
+            Err(Error::invalid(field, format!("the host path {source:?} is neither a file nor a directory")))
+        }
+        // Made when the container is.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::invalid(field, format!("the host path {source:?} cannot be used: {error}"))),
+    }
+}
+
+fn network(config: &ContainerConfig) -> Result<()> {
+    let has_ports = match &config.network {
+        NetworkMode::Default | NetworkMode::Named(_) => true,
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => false,
+    };
+    if let Some(port) = config.ports.first().filter(|_| !has_ports) {
+        return Err(Error::invalid(
+            "-p",
+            format!(
+                "{port}: ports are published on bridge networks only, not with --net host, none or container:NAME"
+            ),
+        ));
+    }
+    for (index, port) in config.ports.iter().enumerate() {
+        if port.host == 0 || port.container == 0 {
+            return Err(Error::invalid("-p", format!("{port}: a port is a number from 1 to 65535")));
+        }
+        if config.ports[..index].iter().any(|other| same_port(other, port)) {
+            return Err(Error::invalid("-p", format!("{port}: host port {} is published twice", port.host)));
+        }
+    }
+    config.add_hosts.iter().try_for_each(|line| etc::parse_added("--add-host", line).map(drop))
+}
+
+fn security(config: &ContainerConfig, host: &Host) -> Result<()> {
+    let security = &config.security;
+    caps::resolve(&security.cap_add, &security.cap_drop, None)?;
+    if security.privileged && security.userns == UsernsChoice::Auto {
+        return Err(Error::invalid(
+            "--userns",
+            "auto does not go with --privileged, which means the host's user namespace",
+        ));
+    }
+    if let SeccompChoice::Profile(text) = &security.seccomp {
+        profile::resolve(text, &[], host)?;
+    }
+    for device in &security.devices {
+        let meta = std::fs::metadata(&device.host);
+        let is_device = meta
+            .as_ref()
+            .is_ok_and(|meta| meta.file_type().is_char_device() || meta.file_type().is_block_device());
+        if !is_device {
+            let why = meta.err().map_or_else(|| "it is no device".to_owned(), |error| error.to_string());
+            return Err(Error::invalid(
+                "--device",
+                format!("{:?} is not a device of this host: {why}", device.host),
+            ));
+        }
+        let plain = device.container.starts_with("/dev/")
+            && !device.container.split('/').any(|part| part == "..")
+            && !device.container.chars().any(char::is_control)
+            && !device.access.is_empty()
+            && device.access.bytes().all(|b| b"rwm".contains(&b));
+        if !plain {
+            return Err(Error::invalid(
+                "--device",
+                format!(
+                    "{:?} is not a place for a device, or its access is not some of rwm: a path below /dev",
+                    device.container
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks one more process's definition.
+pub(crate) fn check_exec(exec: &crate::api::ExecConfig) -> Result<()> {
+    if exec.command.first().is_none_or(String::is_empty) {
+        return Err(Error::invalid("COMMAND", "no command: say what to run, such as sh"));
+    }
+    check_argv("COMMAND", &exec.command)?;
+    check_env("-e", &exec.env)?;
+    exec.workdir.as_deref().map_or(Ok(()), check_workdir)
+}
+
+/// A network's or volume's name as a caller wrote it.
+pub(crate) fn parse_name(field: &str, what: &str, text: &str) -> Result<Name> {
+    Name::parse(field, text)
+        .map_err(|_| Error::new(Kind::NotFound, format!("no {what} is called {text:?}")).of_field(field))
+}
+
+/// Makes sure that a host directory is there; files stay files.
+pub(crate) fn make_host_dir(source: &str) -> Result<()> {
+    let path = Path::new(source);
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(|error| {
+        Error::invalid("-v", format!("the host path {source:?} does not exist and cannot be made: {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tinyd_core::config::{Mount, Port, Resources, Security};
+
+    use super::*;
+
+    fn host() -> Host {
+        Host { cpus: vec![0, 1], ..Host::default() }
+    }
+
+    fn good() -> ContainerConfig {
+        ContainerConfig {
+            image: "/usr".into(),
+            command: vec!["/bin/sh".into()],
+            ..ContainerConfig::default()
+        }
+    }
+
+    fn told(config: ContainerConfig) -> (String, String) {
+        let error = check(&config, &host()).unwrap_err();
+        (error.field().unwrap_or_default().to_owned(), error.message().to_owned())
+    }
+
+    fn refused(config: ContainerConfig, field: &str, rule: &str) {
+        let (at, message) = told(config);
+        assert_eq!(at, field, "{message}");
+        assert!(message.contains(rule), "{message:?} has no {rule:?}");
+    }
+
+    #[test]
+    fn a_plain_definition_is_fine() {
+        check(&good(), &host()).unwrap();
+    }
+
+    #[test]
+    fn each_rule_names_its_option() {
+        let limited = |resources| ContainerConfig { resources, ..good() };
+        let none = Resources::default;
+        refused(ContainerConfig { command: vec![], ..good() }, "COMMAND", "no command");
+        refused(ContainerConfig { command: vec!["a\0b".into()], ..good() }, "COMMAND", "NUL");
+        refused(ContainerConfig { workdir: Some("rel".into()), ..good() }, "-w", "not absolute");
+        refused(ContainerConfig { hostname: Some("a_b..c".into()), ..good() }, "--hostname", "hostname");
+        refused(limited(Resources { cpu_quota_us: Some(5), ..none() }), "--cpu", "10000 to 200000");
+        refused(limited(Resources { memory_bytes: Some(1024), ..none() }), "--mem", "minimum is 6m");
+        refused(
+            limited(Resources { cpuset_cpus: Some("0-7".into()), ..none() }),
+            "--cpuset-cpus",
+            "CPUs 0-1",
+        );
+        refused(
+            limited(Resources { cpuset_cpus: Some("x".into()), ..none() }),
+            "--cpuset-cpus",
+            "list of CPUs",
+        );
+        refused(limited(Resources { pids_limit: Some(0), ..none() }), "--pids-limit", "1 or more");
+        refused(limited(Resources { memory_swap_bytes: Some(5), ..none() }), "--memory-swap", "--mem");
+    }
+
+    #[test]
+    fn mounts_and_ports_do_not_collide() {
+        let mount = |text: &str| Mount::parse_volume("-v", text).unwrap();
+        let mounted = |mounts| ContainerConfig { mounts, ..good() };
+        refused(mounted(vec![mount("/a:/x"), mount("/b:/x")]), "-v", "twice");
+        refused(mounted(vec![mount("/a:/proc/sys")]), "-v", "/proc");
+        let ports =
+            vec![Port::parse("-p", "8080:80").unwrap(), Port::parse("-p", "127.0.0.1:8080:81").unwrap()];
+        refused(ContainerConfig { ports: ports.clone(), ..good() }, "-p", "published twice");
+        let network = NetworkMode::Host;
+        refused(ContainerConfig { ports, network, ..good() }, "-p", "bridge networks only");
+        refused(ContainerConfig { add_hosts: vec!["x".into()], ..good() }, "--add-host", "HOST:IP");
+    }
+
+    #[test]
+    fn security_options_are_known() {
+        let secured = |security| ContainerConfig { security, ..good() };
+        refused(secured(Security { cap_add: vec!["X".into()], ..Security::default() }), "--cap-add", "\"X\"");
+        let seccomp = SeccompChoice::Profile("{".into());
+        refused(secured(Security { seccomp, ..Security::default() }), "--security-opt", "seccomp");
+        let both = Security { privileged: true, userns: UsernsChoice::Auto, ..Security::default() };
+        refused(secured(both), "--userns", "--privileged");
+        let devices = vec![tinyd_core::config::DevicePair::parse("--device", "/dev/nothing").unwrap()];
+        refused(secured(Security { devices, ..Security::default() }), "--device", "/dev/nothing");
+    }
+}

@@ -1,0 +1,444 @@
+//! The owner of a container: one task with one inbox, the only place where its state changes. Everybody else sends a message or
+//! watches the view.
+
+use std::{sync::Arc, time::Duration};
+
+use tinyd_core::{
+    ContainerId, Error, Event, Exit, Kind, Result, State,
+    time::unix_nanos,
+    wire::{Request, Status},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    Inner, files,
+    record::{Record, StateRecord},
+    shim::Shim,
+    start::{StartOptions, Started},
+};
+
+/// How many messages wait for an owner.
+const INBOX: usize = 16;
+/// How long a shim may take to end after its container has, in seconds.
+const SHIM_END_MAX: Duration = Duration::from_secs(10);
+
+/// Where a container is, for everybody to see.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// Its state.
+    pub(crate) state: State,
+    /// Whether the kernel has killed one of its processes for memory, in its last run.
+    pub(crate) oom: bool,
+    /// How often it has been started.
+    pub(crate) starts: u32,
+    /// Whether it has the host's user namespace although its record has a range.
+    pub(crate) host_userns: bool,
+    /// What starting it could not do and was not asked for by name.
+    pub(crate) warnings: Vec<String>,
+    /// Whether its published ports are its own now.
+    pub(crate) holds_ports: bool,
+    /// Whether it has been removed; the last view.
+    pub(crate) gone: bool,
+}
+
+impl Default for View {
+    fn default() -> View {
+        View {
+            state: State::Created,
+            oom: false,
+            starts: 0,
+            host_userns: false,
+            warnings: Vec::new(),
+            holds_ports: false,
+            gone: false,
+        }
+    }
+}
+
+impl View {
+    /// What was last written about a container.
+    pub(crate) fn from_record(written: StateRecord) -> View {
+        View {
+            state: written.state.unwrap_or(State::Created),
+            oom: written.oom,
+            starts: written.starts,
+            host_userns: written.host_userns,
+            warnings: written.warnings,
+            ..View::default()
+        }
+    }
+
+    /// What is to be written.
+    pub(crate) fn to_record(&self) -> StateRecord {
+        StateRecord {
+            state: Some(self.state),
+            oom: self.oom,
+            starts: self.starts,
+            host_userns: self.host_userns,
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+/// How others reach a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    /// Its facts.
+    pub(crate) record: Arc<Record>,
+    /// Where it is.
+    pub(crate) view: watch::Receiver<View>,
+    /// Its owner's inbox.
+    inbox: mpsc::Sender<Input>,
+}
+
+/// What an owner is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Start it.
+    Start(StartOptions, Reply<Started>),
+    /// Send a signal to the first process.
+    Signal(i32, Reply<()>),
+    /// Send SIGKILL to every process.
+    KillAll(Reply<()>),
+    /// Freeze it.
+    Pause(Reply<()>),
+    /// Thaw it.
+    Resume(Reply<()>),
+    /// Remove it; a running one only when forced.
+    Remove { force: bool, reply: Reply<()> },
+    /// Its shim says where it is. The number tells this run from an earlier one.
+    Shim(u32, Box<Status>),
+    /// Its shim has ended.
+    ShimGone(u32),
+}
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+impl Handle {
+    /// Sends a question and waits for the owner's answer.
+    pub(crate) async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Input) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(question(reply)).await.map_err(|_| self.is_gone())?;
+        answer.await.map_err(|_| self.is_gone())?
+    }
+
+    /// The shim's directory leads to it while the container is alive.
+    pub(crate) fn require_alive(&self, verb: &str) -> Result<State> {
+        let state = self.view.borrow().state;
+        if state.is_alive() { Ok(state) } else { Err(self.wrong_state(verb, state)) }
+    }
+
+    /// Waits until the container has ended; `None` when it was removed without.
+    pub(crate) async fn ended(&self) -> Option<Exit> {
+        let mut view = self.view.clone();
+        let ended = view.wait_for(|view| view.gone || matches!(view.state, State::Stopped { .. })).await;
+        // The owner is gone when the channel is closed; its last word stays.
+        let state = ended.map_or_else(|_| self.view.borrow().state, |view| view.state);
+        match state {
+            State::Stopped { exit, .. } => Some(exit),
+            State::Created | State::Running { .. } | State::Paused { .. } => None,
+        }
+    }
+
+    /// Waits until everything that follows an end is done: for one that is removed then, its removal.
+    pub(crate) async fn settled(&self) {
+        let removed = self.record.config.auto_remove;
+        let mut view = self.view.clone();
+        let _ = view.wait_for(|view| view.gone || !(removed || view.state.is_alive())).await;
+    }
+
+    /// A verb that does not fit the state.
+    pub(crate) fn wrong_state(&self, verb: &str, state: State) -> Error {
+        wrong_state(&self.record, verb, state)
+    }
+
+    fn is_gone(&self) -> Error {
+        Error::new(Kind::NotFound, format!("container {} has been removed", self.record.name))
+    }
+
+    /// A handle with no owner.
+    #[cfg(test)]
+    pub(crate) fn for_test(record: Record, view: View) -> Handle {
+        Handle { record: Arc::new(record), view: watch::channel(view).1, inbox: mpsc::channel(1).0 }
+    }
+}
+
+/// A verb that does not fit the state.
+pub(crate) fn wrong_state(record: &Record, verb: &str, state: State) -> Error {
+    Error::new(Kind::WrongState, format!("cannot {verb} container {}: it is {}", record.name, state.word()))
+}
+
+/// A shim and the task that listens to it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// The shim.
+    pub(crate) shim: Shim,
+    /// Ends when the shim does.
+    pub(crate) follower: JoinHandle<()>,
+}
+
+/// The owner.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) view: watch::Sender<View>,
+    /// While a shim is there.
+    pub(crate) live: Option<Live>,
+    /// The number of the present run, or of the last.
+    pub(crate) run: u32,
+    /// For the tasks that listen to shims.
+    pub(crate) inbox: mpsc::Sender<Input>,
+}
+
+/// Makes an owner and its handle. [`Seat::sit`] lets it begin.
+pub(crate) fn appoint(inner: &Arc<Inner>, record: Record, view: View) -> (Handle, Seat) {
+    let (inbox, inputs) = mpsc::channel(INBOX);
+    let record = Arc::new(record);
+    let (sender, receiver) = watch::channel(view);
+    let handle = Handle { record: Arc::clone(&record), view: receiver, inbox: inbox.clone() };
+    let owner = Owner { inner: Arc::clone(inner), record, view: sender, live: None, run: 0, inbox };
+    (handle, Seat { owner, inputs })
+}
+
+/// An owner that has not begun.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// The owner, to be told what recovery found.
+    pub(crate) owner: Owner,
+    inputs: mpsc::Receiver<Input>,
+}
+
+impl Seat {
+    /// The owner begins.
+    pub(crate) fn sit(self) {
+        let Seat { owner, inputs } = self;
+        let tasks = owner.inner.tasks.clone();
+        tasks.spawn(owner.serve(inputs));
+    }
+}
+
+/// Whether the container is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Stays,
+    Gone,
+}
+
+impl Owner {
+    async fn serve(mut self, mut inputs: mpsc::Receiver<Input>) {
+        let closing = self.inner.closing.clone();
+        loop {
+            let input = tokio::select! {
+                () = closing.cancelled() => return,
+                input = inputs.recv() => input,
+            };
+            let Some(input) = input else { return };
+            if self.take(input).await == After::Gone {
+                return;
+            }
+        }
+    }
+
+    async fn take(&mut self, input: Input) -> After {
+        match input {
+            // Nobody who has gone away is waited for, so an answer that nobody takes is no error.
+            Input::Start(options, reply) => drop(reply.send(self.start(options).await)),
+            Input::Signal(number, reply) => drop(reply.send(self.signal(number).await)),
+            Input::KillAll(reply) => drop(reply.send(self.kill_all().await)),
+            Input::Pause(reply) => drop(reply.send(self.pause().await)),
+            Input::Resume(reply) => drop(reply.send(self.resume().await)),
+            Input::Remove { force, reply } => {
+                let removed = self.remove(force).await;
+                let after = if removed.is_ok() { After::Gone } else { After::Stays };
+                drop(reply.send(removed));
+                return after;
+            }
+            Input::Shim(run, status) if run == self.run => self.told(*status).await,
+            Input::ShimGone(run) if run == self.run => return self.shim_gone().await,
+            // From a run that is over.
+            Input::Shim(..) | Input::ShimGone(_) => {}
+        }
+        After::Stays
+    }
+
+    /// Where the container is.
+    pub(crate) fn state(&self) -> State {
+        self.view.borrow().state
+    }
+
+    /// The live shim of a container that is alive.
+    pub(crate) fn alive(&self, verb: &str) -> Result<&Shim> {
+        let state = self.state();
+        match &self.live {
+            Some(live) if state.is_alive() => Ok(&live.shim),
+            Some(_) | None => Err(wrong_state(&self.record, verb, state)),
+        }
+    }
+
+    /// The one way in which the state changes.
+    pub(crate) fn on(&self, event: Event) -> Result<()> {
+        let next = self.state().on(event).map_err(|denied| Error::internal(&denied))?;
+        self.view.send_modify(|view| view.state = next);
+        Ok(())
+    }
+
+    /// The shim says where the container is.
+    async fn told(&mut self, status: Status) {
+        if status.oom {
+            self.view.send_modify(|view| view.oom = true);
+        }
+        match (self.state(), status.state) {
+            (was, Some(State::Stopped { exit, .. })) if was.is_alive() => self.ended(exit).await,
+            (State::Running { .. }, Some(State::Paused { .. })) => self.log_refusal(self.on(Event::Paused)),
+            (State::Paused { .. }, Some(State::Running { .. })) => self.log_refusal(self.on(Event::Resumed)),
+            // What is known already.
+            (_, _) => {}
+        }
+    }
+
+    /// The first process has ended: everybody is told, then what follows is done.
+    pub(crate) async fn ended(&mut self, exit: Exit) {
+        self.log_refusal(self.detach().await);
+        if exit.oom {
+            self.view.send_modify(|view| view.oom = true);
+        }
+        self.view.send_modify(|view| view.holds_ports = false);
+        self.log_refusal(self.on(Event::Exited(exit)));
+        if !self.record.config.auto_remove {
+            self.save().await;
+        }
+    }
+
+    /// The shim has ended. If nobody heard of the container's end before, it was killed, and the container goes with it.
+    async fn shim_gone(&mut self) -> After {
+        self.live = None;
+        if self.state().is_alive() {
+            let exit = self.last_words();
+            self.reap().await;
+            self.ended(exit).await;
+        }
+        if self.record.config.auto_remove {
+            let removed = self.remove(true).await;
+            let after = if removed.is_ok() { After::Gone } else { After::Stays };
+            self.log_refusal(removed);
+            return after;
+        }
+        self.forget_live();
+        After::Stays
+    }
+
+    /// What the shim wrote about the end, or that nobody knows.
+    fn last_words(&self) -> Exit {
+        let written: Option<Exit> =
+            files::read_json(&self.inner.layout.exit_file(&self.record.id)).ok().flatten();
+        written.unwrap_or_else(|| {
+            let warning = "the supervisor was lost: it was killed, and the container with it".to_owned();
+            tracing::warn!(container = %self.record.id.short(), "{warning}");
+            self.view.send_modify(|view| view.warnings.push(warning));
+            supervisor_lost()
+        })
+    }
+
+    /// Kills and takes away what is left of the container in the kernel.
+    pub(crate) async fn reap(&self) {
+        let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
+        let reaped = crate::blocking(move || inner.cgroups.reap(&inner.layout.cgroup(&id))).await;
+        self.log_refusal(reaped);
+    }
+
+    /// Unpublishes the ports.
+    async fn detach(&self) -> Result<()> {
+        if self.record.ip().is_none() {
+            return Ok(());
+        }
+        let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
+        crate::blocking(move || inner.net.detach(&id)).await
+    }
+
+    /// Waits for a shim whose container has ended, before the next is started in its place.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let ended = tokio::time::timeout(SHIM_END_MAX, &mut live.follower).await;
+        ended
+            .map_err(|_| {
+                Error::new(
+                    Kind::Unavailable,
+                    format!("the last supervisor of {} has not ended yet", self.record.name),
+                )
+            })?
+            .ok();
+        self.live = None;
+        self.forget_live();
+        Ok(())
+    }
+
+    /// Takes the last run's files away; its end is in the state that lasts.
+    fn forget_live(&self) {
+        self.log_refusal(tinyd_image::tree::remove(&self.inner.layout.live_of(&self.record.id)));
+    }
+
+    /// Writes the state where it lasts.
+    pub(crate) async fn save(&self) {
+        let (inner, id, written) =
+            (Arc::clone(&self.inner), self.record.id.clone(), self.view.borrow().to_record());
+        let saved = crate::blocking(move || written.write(&inner.layout, &id)).await;
+        self.log_refusal(saved);
+    }
+
+    /// A failure that nobody waits for is told in the log.
+    pub(crate) fn log_refusal(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            tracing::warn!(container = %self.record.id.short(), %error, "after the container's end");
+        }
+    }
+
+    /// Asks the live shim.
+    pub(crate) async fn ask_shim(&self, verb: &str, request: Request) -> Result<()> {
+        let shim = self.alive(verb)?.clone();
+        let asked = shim.ask_done(&request).await;
+        asked.map_err(|error| error.context(format_args!("{verb} {}", self.record.name)))
+    }
+}
+
+/// The end of a container whose end nobody saw.
+pub(crate) fn supervisor_lost() -> Exit {
+    Exit { code: 137, signal: Some(9), oom: false, at_unix_nanos: now() }
+}
+
+/// The time, in nanoseconds since the epoch.
+pub(crate) fn now() -> i64 {
+    unix_nanos(std::time::SystemTime::now())
+}
+
+/// Listens to a shim until it ends, and tells the owner.
+pub(crate) async fn follow(
+    shim: &Shim,
+    run: u32,
+    inbox: mpsc::Sender<Input>,
+) -> Result<(Status, JoinHandle<()>)> {
+    use tinyd_core::wire::Message;
+    let mut conn = shim.connect().await?;
+    let first = match conn.ask(&Request::Watch, &[]).await? {
+        (Message::Status(status), _) => status,
+        (other, _) => return Err(crate::conn::out_of_turn(&other)),
+    };
+    let task = tokio::spawn(async move {
+        while let Ok((Message::Status(status), _)) = conn.receive_message().await {
+            if inbox.send(Input::Shim(run, Box::new(status))).await.is_err() {
+                return;
+            }
+        }
+        let _ = inbox.send(Input::ShimGone(run)).await;
+    });
+    Ok((first, task))
+}
+
+/// A container's id, when it is that of a directory.
+pub(crate) fn id_of(name: &str) -> Option<ContainerId> {
+    ContainerId::parse(name).ok()
+}

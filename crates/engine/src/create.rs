@@ -1,0 +1,237 @@
+//! `create`: the definition is checked, what it needs is claimed under one lock, and the record is written. Nothing runs yet.
+
+use std::sync::Arc;
+
+use tinyd_core::{
+    ContainerId, Error, Kind, Name, Result,
+    config::{ContainerConfig, MountSource, NetworkMode, UsernsChoice},
+};
+
+use crate::{
+    Inner,
+    api::Created,
+    blocking,
+    check::{self, make_host_dir},
+    container::{Handle, Input, View, appoint, now},
+    failpoint::fail,
+    files::Durability,
+    names,
+    record::{Endpoint, Record},
+    registry::Tables,
+    volumes,
+};
+
+/// What the record of a container of the host's network says about its user namespace.
+const HOST_NETWORK_WARNING: &str = "with the host's network the host's user namespace is used: root inside is root outside, less the dropped capabilities";
+/// What it says where the kernel has no user namespaces.
+const NO_USERNS_WARNING: &str =
+    "this kernel has no user namespaces: root inside is root outside, less the dropped capabilities";
+
+/// Defines a container.
+pub(crate) async fn create(inner: &Arc<Inner>, config: ContainerConfig) -> Result<Created> {
+    let handle = define(inner, config, Purpose::Keep).await?;
+    Ok(Created { id: handle.record.id.clone(), warnings: handle.record.warnings.clone() })
+}
+
+/// What a container is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be started some time.
+    Keep,
+    /// To be started at once; whoever does that brings the record to disk meanwhile, see [`sync_record`].
+    Run,
+}
+
+/// Makes a container's record and its owner.
+pub(crate) async fn define(
+    inner: &Arc<Inner>,
+    mut config: ContainerConfig,
+    purpose: Purpose,
+) -> Result<Handle> {
+    let checker = Arc::clone(inner);
+    config = blocking(move || check::check(&config, &checker.host).map(|_| config)).await?;
+    let handle = claim(inner, config, purpose)?;
+    let (writer, record) = (Arc::clone(inner), handle.record());
+    let written = blocking(move || write(&writer, &record, purpose)).await;
+    if let Err(error) = written {
+        let removed = handle.ask(|reply| Input::Remove { force: true, reply }).await;
+        if let Err(error) = removed {
+            tracing::warn!(%error, "undo: remove the record");
+        }
+        return Err(error.context(format_args!("create {}", handle.record.name)));
+    }
+    Ok(handle)
+}
+
+fn write(inner: &Inner, record: &Record, purpose: Purpose) -> Result<()> {
+    let durability = if purpose == Purpose::Run { Durability::Cached } else { Durability::Synced };
+    record.write(&inner.layout, durability)?;
+    fail(&inner.config.failpoint, "engine.record")?;
+    for mount in &record.config.mounts {
+        match &mount.source {
+            MountSource::Host(path) => make_host_dir(path)?,
+            MountSource::Volume(name) => drop(volumes::ensure(&inner.layout, name)?),
+            MountSource::Tmpfs { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// Brings to disk what [`define`] wrote for a container that is to outlive a power cut.
+pub(crate) async fn sync_record(inner: &Arc<Inner>, handle: &Handle) -> Result<()> {
+    if handle.record.config.auto_remove {
+        // A power cut ends it, and then it would be removed.
+        return Ok(());
+    }
+    let (inner, record) = (Arc::clone(inner), handle.record());
+    blocking(move || record.sync(&inner.layout)).await
+}
+
+/// Chooses and takes, under one lock, what the container needs: name, address, user ids.
+fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> Result<Handle> {
+    let id = new_id()?;
+    let mut tables = inner.registry.lock();
+    let name = match config.name.take() {
+        Some(name) => tables.check_name(&name).map(|()| name)?,
+        None => free_name(&tables)?,
+    };
+    let mut warnings = Vec::new();
+    let endpoint = place(&mut tables, &mut config)?;
+    let userns_base = match choose_userns(&config, &endpoint, inner.host.has_userns, &mut warnings)? {
+        true => Some(tables.free_userns()?),
+        false => None,
+    };
+    config.name = Some(name.clone());
+    let record = Record {
+        id: id.clone(),
+        name,
+        created_unix_nanos: now(),
+        config,
+        storage: inner.driver.name().to_owned(),
+        userns_base,
+        endpoint,
+        run: purpose == Purpose::Run,
+        warnings,
+    };
+    let (handle, seat) = appoint(inner, record, View::default());
+    tables.containers.insert(id, handle.clone());
+    drop(tables);
+    seat.sit();
+    Ok(handle)
+}
+
+/// Where the container is on the network. Another container is named by its id from now on.
+fn place(tables: &mut Tables, config: &mut ContainerConfig) -> Result<Endpoint> {
+    match &config.network {
+        NetworkMode::Default => tables.free_address(&crate::networks::default_name()),
+        NetworkMode::Named(name) => tables.free_address(&name.clone()),
+        NetworkMode::Host => Ok(Endpoint::Host),
+        NetworkMode::None => Ok(Endpoint::None),
+        NetworkMode::Container(who) => {
+            let other = tables.find(who).map_err(|error| error.of_field("--network"))?;
+            let view = other.view();
+            if !view.state.is_alive() {
+                return Err(Error::new(
+                    Kind::WrongState,
+                    format!(
+                        "container {} is {}: its network can be shared while it runs",
+                        other.record.name,
+                        view.state.word()
+                    ),
+                )
+                .of_field("--network"));
+            }
+            let endpoint = match &other.record.endpoint {
+                Endpoint::Bridge { .. } | Endpoint::None => Endpoint::Container(other.record.id.clone()),
+                shared @ (Endpoint::Host | Endpoint::Container(_)) => shared.clone(),
+            };
+            config.network = NetworkMode::Container(other.record.id.to_string());
+            Ok(endpoint)
+        }
+    }
+}
+
+/// Whether the container gets a user namespace of its own.
+fn choose_userns(
+    config: &ContainerConfig,
+    endpoint: &Endpoint,
+    has_userns: bool,
+    warnings: &mut Vec<String>,
+) -> Result<bool> {
+    let choice = config.security.userns;
+    if config.security.privileged || choice == UsernsChoice::Host {
+        return Ok(false);
+    }
+    let reason = match endpoint {
+        _ if !has_userns => NO_USERNS_WARNING,
+        Endpoint::Host => HOST_NETWORK_WARNING,
+        Endpoint::Bridge { .. } | Endpoint::None | Endpoint::Container(_) => return Ok(true),
+    };
+    match choice {
+        UsernsChoice::Auto if !has_userns => {
+            Err(Error::new(Kind::Unsupported, "this kernel has no user namespaces").of_field("--userns"))
+        }
+        UsernsChoice::Auto => Ok(true),
+        UsernsChoice::Default | UsernsChoice::Host => {
+            warnings.push(reason.to_owned());
+            Ok(false)
+        }
+    }
+}
+
+fn new_id() -> Result<ContainerId> {
+    loop {
+        let id = ContainerId::from_bytes(random()?);
+        // A short id of digits alone would be taken for a number by some programs.
+        if id.short().bytes().any(|b| b.is_ascii_alphabetic()) {
+            return Ok(id);
+        }
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(Kind::Internal, format!("read random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+fn free_name(tables: &Tables) -> Result<Name> {
+    for attempt in 0_u32.. {
+        let name = names::name(random()?, attempt);
+        let name = Name::parse("--name", &name)?;
+        if tables.check_name(&name).is_ok() {
+            return Ok(name);
+        }
+    }
+    Err(Error::new(Kind::Exhausted, "no name is left"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tinyd_core::config::Security;
+
+    use super::*;
+
+    #[test]
+    fn who_gets_a_user_namespace() {
+        let config = |userns, privileged| ContainerConfig {
+            security: Security { userns, privileged, ..Security::default() },
+            ..ContainerConfig::default()
+        };
+        let mut warnings = Vec::new();
+        let mut choose = |userns, privileged, endpoint: &Endpoint, has| {
+            warnings.clear();
+            let chosen = choose_userns(&config(userns, privileged), endpoint, has, &mut warnings);
+            (chosen.map_err(|error| error.kind()), warnings.len())
+        };
+        use UsernsChoice::{Auto, Default, Host};
+        assert_eq!(choose(Default, false, &Endpoint::None, true), (Ok(true), 0));
+        assert_eq!(choose(Default, true, &Endpoint::None, true), (Ok(false), 0));
+        assert_eq!(choose(Host, false, &Endpoint::None, true), (Ok(false), 0));
+        assert_eq!(choose(Default, false, &Endpoint::Host, true), (Ok(false), 1));
+        assert_eq!(choose(Auto, false, &Endpoint::Host, true), (Ok(true), 0));
+        assert_eq!(choose(Default, false, &Endpoint::None, false), (Ok(false), 1));
+        assert_eq!(choose(Auto, false, &Endpoint::None, false), (Err(Kind::Unsupported), 0));
+    }
+}

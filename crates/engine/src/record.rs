@@ -1,0 +1,133 @@
+//! What is written about a container: its definition with everything that was chosen for it, once, before anything of it exists;
+//! and where it was last known to be.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use tinyd_core::{ContainerId, Name, Result, State, config::ContainerConfig};
+
+use crate::{
+    files::{self, Durability},
+    layout::Layout,
+};
+
+/// `config.json`: the one record of facts. Addresses, ports, names and id ranges in use are derived from these records and kept
+/// nowhere else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The container.
+    pub(crate) id: ContainerId,
+    /// The name, chosen when none was given.
+    pub(crate) name: Name,
+    /// When it was made, in nanoseconds since the epoch.
+    pub(crate) created_unix_nanos: i64,
+    /// The definition.
+    pub(crate) config: ContainerConfig,
+    /// The storage driver that its root was made with.
+    pub(crate) storage: String,
+    /// The first host id of its user namespace; `None` is the host's.
+    pub(crate) userns_base: Option<u32>,
+    /// Its place on a network.
+    pub(crate) endpoint: Endpoint,
+    /// Whether it was made to run at once. When no state was ever written, it has run.
+    pub(crate) run: bool,
+    /// What could not be done and was not asked for by name, one line each.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A container's place on a network, for as long as the container exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Endpoint {
+    /// On a bridge.
+    Bridge {
+        /// The network.
+        network: Name,
+        /// Its address.
+        ip: Ipv4Addr,
+        /// The subnet's prefix length.
+        prefix_len: u8,
+        /// The default route.
+        gateway: Ipv4Addr,
+    },
+    /// The host's network namespace.
+    Host,
+    /// Loopback only.
+    None,
+    /// Another container's network namespace.
+    Container(ContainerId),
+}
+
+/// `state.json`: where a container was last known to be. While its shim lives the shim knows better.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct StateRecord {
+    /// Where it is.
+    pub(crate) state: Option<State>,
+    /// Whether the kernel has killed one of its processes for memory, in its last run.
+    #[serde(default)]
+    pub(crate) oom: bool,
+    /// How often it has been started.
+    #[serde(default)]
+    pub(crate) starts: u32,
+    /// Whether it has the host's user namespace although its record has a range.
+    #[serde(default)]
+    pub(crate) host_userns: bool,
+    /// What starting it could not do and was not asked for by name, one line each.
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
+}
+
+const RECORD: &str = "config.json";
+const STATE: &str = "state.json";
+
+impl Record {
+    /// Writes the record into the container's directory, which is made.
+    pub(crate) fn write(&self, layout: &Layout, durability: Durability) -> Result<()> {
+        let dir = layout.container(&self.id);
+        files::make_private_dir(&dir)?;
+        files::write_json(&dir.join(RECORD), self, durability)
+    }
+
+    /// Brings to disk what [`Record::write`] left in memory.
+    pub(crate) fn sync(&self, layout: &Layout) -> Result<()> {
+        let path = layout.container(&self.id).join(RECORD);
+        let sync = |path: &std::path::Path| std::fs::File::open(path)?.sync_all();
+        sync(&path)
+            .and_then(|()| sync(&layout.container(&self.id)))
+            .map_err(|source| files::failed(format_args!("fsync({path:?})"), source))
+    }
+
+    /// Reads it; `None` when there is none.
+    pub(crate) fn read(layout: &Layout, id: &ContainerId) -> Result<Option<Record>> {
+        files::read_json(&layout.container(id).join(RECORD))
+    }
+
+    /// The program and its arguments, as they will be executed.
+    pub(crate) fn argv(&self) -> Vec<String> {
+        let entrypoint = self.config.entrypoint.iter().flatten();
+        entrypoint.chain(&self.config.command).cloned().collect()
+    }
+
+    /// The user namespace's first host id, unless it was given up.
+    pub(crate) fn userns(&self, host_userns: bool) -> Option<u32> {
+        self.userns_base.filter(|_| !host_userns)
+    }
+}
+
+impl StateRecord {
+    /// Writes it where it lasts.
+    pub(crate) fn write(&self, layout: &Layout, id: &ContainerId) -> Result<()> {
+        files::write_json(&layout.container(id).join(STATE), self, Durability::Synced)
+    }
+
+    /// Writes it where a reboot takes it, as a reboot takes what it says.
+    pub(crate) fn write_live(&self, layout: &Layout, id: &ContainerId) -> Result<()> {
+        files::write_json(&layout.live_of(id).join(STATE), self, Durability::Cached)
+    }
+
+    /// Reads the latest of the two; `None` when there is none.
+    pub(crate) fn read(layout: &Layout, id: &ContainerId) -> Option<StateRecord> {
+        let read = |path: std::path::PathBuf| files::read_json(&path).ok().flatten();
+        read(layout.live_of(id).join(STATE)).or_else(|| read(layout.container(id).join(STATE)))
+    }
+}

@@ -1,0 +1,94 @@
+//! `rm`: everything of a container goes, its record last of all that has a name.
+
+use std::{sync::Arc, time::Duration};
+
+use tinyd_core::{ContainerId, Error, Event, Exit, Kind, Result, wire::Request};
+use tinyd_image::tree;
+
+use crate::{
+    Inner,
+    container::{Input, Owner, now, wrong_state},
+    files::{failed, make_private_dir},
+};
+
+/// How long a shim may take to kill and take down everything.
+const DESTROY_MAX: Duration = Duration::from_secs(10);
+
+/// Removes a container; a running one only when forced.
+pub(crate) async fn remove(inner: &Inner, who: &str, force: bool) -> Result<ContainerId> {
+    let handle = inner.registry.find(who)?;
+    handle.ask(|reply| Input::Remove { force, reply }).await?;
+    Ok(handle.record.id.clone())
+}
+
+impl Owner {
+    pub(crate) async fn remove(&mut self, force: bool) -> Result<()> {
+        let state = self.state();
+        if state.is_alive() {
+            if !force {
+                let error = wrong_state(&self.record, "remove", state);
+                return Err(Error::new(
+                    error.kind(),
+                    format!("{}: stop it first, or use force", error.message()),
+                ));
+            }
+            self.destroy().await?;
+        }
+        self.settle().await?;
+        let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
+        crate::blocking(move || discard_files(&inner, &id)).await?;
+        self.inner.registry.lock().containers.remove(&self.record.id);
+        self.view.send_modify(|view| {
+            view.gone = true;
+            view.holds_ports = false;
+        });
+        Ok(())
+    }
+
+    /// Ends a container that is alive, with everything that runs in it.
+    async fn destroy(&mut self) -> Result<()> {
+        let destroyed = tokio::time::timeout(DESTROY_MAX, self.ask_shim("remove", Request::Destroy)).await;
+        match destroyed {
+            Ok(Ok(())) => {}
+            // The shim has just ended by itself, or is lost; what it left is taken away.
+            Ok(Err(error)) if error.kind() == Kind::Unavailable => self.reap().await,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                return Err(Error::new(
+                    Kind::Internal,
+                    format!(
+                        "remove {}: its processes have not ended {} seconds after SIGKILL",
+                        self.record.name,
+                        DESTROY_MAX.as_secs()
+                    ),
+                ));
+            }
+        }
+        self.ended_by_us().await;
+        Ok(())
+    }
+
+    async fn ended_by_us(&mut self) {
+        let killed = Exit { code: 137, signal: Some(9), oom: self.view.borrow().oom, at_unix_nanos: now() };
+        if self.record.ip().is_some() {
+            let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
+            self.log_refusal(crate::blocking(move || inner.net.detach(&id)).await);
+        }
+        self.log_refusal(self.on(Event::Exited(killed)));
+    }
+}
+
+/// Takes a container's files away. What is deleted has first lost its name, so a crash in between leaves nothing that looks like a
+/// container.
+pub(crate) fn discard_files(inner: &Inner, id: &ContainerId) -> Result<()> {
+    let (dir, trash) = (inner.layout.container(id), inner.layout.trash());
+    let doomed = trash.join(id.as_str());
+    tree::remove(&inner.layout.live_of(id))?;
+    make_private_dir(&trash)?;
+    match std::fs::rename(&dir, &doomed) {
+        Ok(()) => {}
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed(format_args!("rename({dir:?})"), source)),
+    }
+    tree::remove(&doomed)
+}

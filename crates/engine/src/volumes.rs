@@ -1,0 +1,155 @@
+//! Named volumes: a directory each, with the files in `_data`. Who uses one is derived from the containers' records.
+
+use std::{collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf};
+
+use tinyd_core::{
+    ContainerId, Error, Kind, Name, Result,
+    config::{MountSource, VolumeConfig},
+};
+use tinyd_image::tree;
+
+use crate::{
+    Inner,
+    api::{Pruned, VolumeView},
+    check,
+    container::{Handle, now},
+    files::{self, Durability, failed},
+    layout::Layout,
+};
+
+const RECORD: &str = "volume.json";
+
+/// Makes a volume, or finds it.
+pub(crate) fn create(
+    inner: &Inner,
+    name: Option<Name>,
+    labels: BTreeMap<String, String>,
+) -> Result<VolumeView> {
+    let name = match name {
+        Some(name) => name,
+        None => random_name()?,
+    };
+    if read(&inner.layout, &name)?.is_none() {
+        make(&inner.layout, &name, labels)?;
+    }
+    inspect(inner, name.as_str())
+}
+
+/// Makes sure that a volume is there; returns where its files are.
+pub(crate) fn ensure(layout: &Layout, name: &Name) -> Result<PathBuf> {
+    if read(layout, name)?.is_none() {
+        make(layout, name, BTreeMap::new())?;
+    }
+    Ok(layout.volume_data(name))
+}
+
+/// The files' directory first, the record last: without a record there is no volume.
+fn make(layout: &Layout, name: &Name, labels: BTreeMap<String, String>) -> Result<()> {
+    files::make_private_dir(&layout.volume(name))?;
+    let data = layout.volume_data(name);
+    match DirBuilder::new().mode(0o755).create(&data) {
+        Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(failed(format_args!("mkdir({data:?})"), source));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let config = VolumeConfig { name: name.clone(), labels, created_unix_nanos: now() };
+    files::write_json(&layout.volume(name).join(RECORD), &config, Durability::Synced)
+}
+
+fn read(layout: &Layout, name: &Name) -> Result<Option<VolumeConfig>> {
+    files::read_json(&layout.volume(name).join(RECORD))
+}
+
+fn random_name() -> Result<Name> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(Kind::Internal, format!("read random bytes: {error}")))?;
+    Name::parse("NAME", ContainerId::from_bytes(bytes).as_str())
+}
+
+/// All volumes, by name.
+pub(crate) fn list(inner: &Inner) -> Result<Vec<VolumeView>> {
+    let mut names = files::names(&inner.layout.volumes());
+    names.sort();
+    let containers = inner.registry.all();
+    let mut all = Vec::new();
+    for name in names.iter().filter_map(|name| Name::parse("NAME", name).ok()) {
+        all.extend(read(&inner.layout, &name)?.map(|config| view(&inner.layout, config, &containers)));
+    }
+    Ok(all)
+}
+
+/// One volume.
+pub(crate) fn inspect(inner: &Inner, name: &str) -> Result<VolumeView> {
+    let name = check::parse_name("VOLUME", "volume", name)?;
+    let config = read(&inner.layout, &name)?.ok_or_else(|| no_volume(&name))?;
+    Ok(view(&inner.layout, config, &inner.registry.all()))
+}
+
+/// Removes one that no container has.
+pub(crate) fn remove(inner: &Inner, name: &str) -> Result<()> {
+    let name = check::parse_name("VOLUME", "volume", name)?;
+    read(&inner.layout, &name)?.ok_or_else(|| no_volume(&name))?;
+    // Under the lock no new container can claim it between the look and the rename.
+    let doomed = {
+        let tables = inner.registry.lock();
+        let users = users(&name, tables.containers.values());
+        if !users.is_empty() {
+            let told: Vec<&str> = users.iter().map(ContainerId::short).collect();
+            return Err(Error::new(
+                Kind::WrongState,
+                format!("volume {name} is in use by {}", told.join(", ")),
+            ));
+        }
+        retire(&inner.layout, &name)?
+    };
+    tree::remove(&doomed)
+}
+
+/// Removes those that no container has.
+pub(crate) fn prune(inner: &Inner) -> Result<Pruned> {
+    let mut pruned = Pruned::default();
+    for volume in list(inner)?.into_iter().filter(|volume| volume.used_by.is_empty()) {
+        let bytes = tree::disk_usage(&volume.mountpoint);
+        match remove(inner, &volume.name) {
+            Ok(()) => {
+                pruned.removed.push(volume.name);
+                pruned.freed_bytes += bytes;
+            }
+            // Somebody has taken it meanwhile.
+            Err(error) if matches!(error.kind(), Kind::WrongState | Kind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pruned)
+}
+
+/// Gives the volume's directory a name that stands for nothing.
+fn retire(layout: &Layout, name: &Name) -> Result<PathBuf> {
+    let (from, to) = (layout.volume(name), layout.trash().join(format!("volume-{name}-{}", now())));
+    std::fs::rename(&from, &to).map_err(|source| failed(format_args!("rename({from:?})"), source))?;
+    Ok(to)
+}
+
+fn view(layout: &Layout, config: VolumeConfig, containers: &[Handle]) -> VolumeView {
+    VolumeView {
+        mountpoint: layout.volume_data(&config.name),
+        used_by: users(&config.name, containers.iter()),
+        name: config.name.to_string(),
+        labels: config.labels,
+        created_unix_nanos: config.created_unix_nanos,
+    }
+}
+
+fn users<'a>(name: &Name, containers: impl Iterator<Item = &'a Handle>) -> Vec<ContainerId> {
+    let has = |handle: &&Handle| {
+        let mounts = &handle.record.config.mounts;
+        mounts.iter().any(|mount| matches!(&mount.source, MountSource::Volume(volume) if volume == name))
+    };
+    containers.filter(has).map(|handle| handle.record.id.clone()).collect()
+}
+
+fn no_volume(name: &Name) -> Error {
+    Error::new(Kind::NotFound, format!("no volume is called {:?}", name.as_str())).of_field("VOLUME")
+}
