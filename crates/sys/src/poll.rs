@@ -25,19 +25,33 @@ pub struct Interest {
     pub read: bool,
     /// Room.
     pub write: bool,
+    /// The other end gone. Always part of the other two.
+    pub hangup: bool,
+}
+
+/// Something that is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The token of its [`Watch`].
+    pub token: u64,
+    /// The other end has closed, or the connection has failed.
+    pub gone: bool,
 }
 
 impl Interest {
     /// Nothing: the descriptor is not watched at all, so that a hang-up wakes nobody either.
-    pub const NONE: Interest = Interest { read: false, write: false };
+    pub const NONE: Interest = Interest { read: false, write: false, hangup: false };
+    /// Only that the other end is gone; see [`Ready::gone`].
+    pub const HANGUP: Interest = Interest { read: false, write: false, hangup: true };
     /// Reading.
-    pub const READ: Interest = Interest { read: true, write: false };
+    pub const READ: Interest = Interest { read: true, write: false, hangup: false };
     /// Writing.
-    pub const WRITE: Interest = Interest { read: false, write: true };
+    pub const WRITE: Interest = Interest { read: false, write: true, hangup: false };
 
     fn flags(self) -> epoll::EventFlags {
         let mut flags = epoll::EventFlags::empty();
-        flags.set(epoll::EventFlags::IN | epoll::EventFlags::RDHUP, self.read);
+        flags.set(epoll::EventFlags::IN, self.read);
+        flags.set(epoll::EventFlags::RDHUP, self.hangup);
         flags.set(epoll::EventFlags::OUT, self.write);
         flags
     }
@@ -59,12 +73,12 @@ impl Poll {
         Ok(Poll { epoll })
     }
 
-    /// Waits until something that is watched is ready or the time is over, and puts the tokens of what is ready into
+    /// Waits until something that is watched is ready or the time is over, and puts what is ready into
     /// `ready` (emptied first; at most 32 at a time).
     ///
     /// # Errors
     /// None that a correct caller sees; an interrupted call comes back with nothing ready.
-    pub fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> Result<()> {
+    pub fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> Result<()> {
         ready.clear();
         let timeout = timeout.map(|time| Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -73,7 +87,13 @@ impl Poll {
         let mut events = [MaybeUninit::uninit(); 32];
         match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Ok((events, _)) => {
-                ready.extend(events.iter().map(|event| event.data.u64()));
+                let gone = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+                ready.extend(
+                    events.iter().map(|event| Ready {
+                        token: event.data.u64(),
+                        gone: { event.flags }.intersects(gone),
+                    }),
+                );
                 Ok(())
             }
             Err(Errno::INTR) => Ok(()),
@@ -179,6 +199,16 @@ pub fn give_memory_back() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// Makes descriptor `number` a copy of `fd`, closing what it was; it outlives an exec. For standard streams.
+///
+/// # Errors
+/// EBUSY and EMFILE as the manual says.
+pub fn put_at(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    // SAFETY: takes two numbers. `number` is a standard stream, which no `OwnedFd` owns (the caller's part).
+    let done = unsafe { libc::dup2(fd.as_raw_fd(), number) };
+    if done == -1 { Err(Error::last(format_args!("dup2({}, {number})", fd.as_raw_fd()))) } else { Ok(()) }
+}
+
 /// Makes reads and writes of `fd` return EAGAIN where they would wait.
 ///
 /// # Errors
@@ -198,24 +228,28 @@ mod tests {
         let poll = Poll::new().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let (mut read, mut write) = (Watch::new(7), Watch::new(8));
-        let mut ready = vec![99];
+        let mut ready = vec![Ready { token: 99, gone: false }];
         poll.set(&mut read, reader.as_fd(), Interest::READ).unwrap();
         poll.wait(&mut ready, Some(Duration::ZERO)).unwrap();
         assert!(ready.is_empty());
 
         poll.set(&mut write, writer.as_fd(), Interest::WRITE).unwrap();
         poll.wait(&mut ready, None).unwrap();
-        assert_eq!(ready, [8]);
+        assert_eq!(ready, [Ready { token: 8, gone: false }]);
 
         (&writer).write_all(b"x").unwrap();
         poll.set(&mut write, writer.as_fd(), Interest::NONE).unwrap();
         poll.wait(&mut ready, None).unwrap();
-        assert_eq!(ready, [7]);
+        assert_eq!(ready, [Ready { token: 7, gone: false }]);
 
         // Without interest not even a hang-up wakes.
         poll.set(&mut read, reader.as_fd(), Interest::NONE).unwrap();
         drop(writer);
         poll.wait(&mut ready, Some(Duration::from_millis(1))).unwrap();
         assert!(ready.is_empty());
+
+        poll.set(&mut read, reader.as_fd(), Interest::HANGUP).unwrap();
+        poll.wait(&mut ready, None).unwrap();
+        assert_eq!(ready, [Ready { token: 7, gone: true }]);
     }
 }
