@@ -1,12 +1,36 @@
 //! One more process in a container that runs: a direct child of the caller, inside all the container's namespaces and its cgroup.
+//!
+//! The child enters the cgroup before anything else, cannot be traced from inside before it has executed its program, and
+//! reaches the container's files only through the container's own mount namespace.
 
-use std::os::fd::OwnedFd;
+use std::{
+    convert::Infallible,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
 
-use std::os::fd::BorrowedFd;
+use rustix::fs::{Mode, OFlags};
+use tinyd_core::{Error, Kind, Result, oci, wire};
+use tinyd_sys::{
+    Ask,
+    ns::{self, Proc, flag},
+    path,
+    process::{self, Forked},
+};
 
-use tinyd_core::{Result, oci, wire};
-
-use crate::{cgroup::Cgroup, launch::Stdio};
+use crate::{
+    cgroup::Cgroup,
+    init::{self, Become},
+    launch::{
+        self, Stdio, kernel, step,
+        sync::{Heard, Phase, Sync},
+    },
+    plan::{
+        namespaces::{self, flag_of},
+        process as process_plan,
+    },
+    seccomp,
+};
 
 /// Which container.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +62,122 @@ pub struct Exec {
 ///
 /// # Errors
 /// The step, the call and the errno; `CommandNotFound` and `CannotExecute` for the program. The process has been reaped then.
-#[expect(clippy::todo, unused_variables, reason = "skeleton")]
-pub fn exec(target: Target<'_>, process: &oci::Process, seccomp: &wire::Seccomp, stdio: Stdio) -> Result<Exec> {
-    todo!()
+pub fn exec(
+    target: Target<'_>,
+    process: &oci::Process,
+    seccomp: &wire::Seccomp,
+    stdio: Stdio,
+) -> Result<Exec> {
+    let mut warnings = Vec::new();
+    let plan = process_plan::plan(process, &mut warnings)?;
+    let filter = seccomp::filter(seccomp, plan.capabilities.bounding)?;
+    let default = oci::Linux::default();
+    let linux = target.spec.linux.as_ref().unwrap_or(&default);
+    let flags = linux.namespaces.iter().fold(0, |flags, namespace| flags | flag_of(namespace.kind));
+    own_pipes(&stdio, linux, &plan)?;
+    let proc = Proc::of_host().map_err(step("open /proc"))?;
+    let (mut ours, theirs) = Sync::pair()?;
+    let Forked::Parent { pid, pidfd } = clone(target, flags)? else {
+        drop(ours);
+        Joining { target, flags, process: Become { process: &plan, filter: filter.as_ref() }, sync: theirs }
+            .run(stdio)
+    };
+    drop((theirs, stdio));
+    launch::raise_limits(&proc, pid, &plan, &mut warnings);
+    match attend(&mut ours) {
+        Ok(terminal) => Ok(Exec { pid, pidfd, terminal, warnings }),
+        Err(error) => {
+            process::kill_and_reap(pidfd.as_fd());
+            Err(error)
+        }
+    }
+}
+
+/// Clones a process that is in the container's cgroup (v2) and PID namespace.
+fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
+    if flags & flag::PID == 0 {
+        return process::clone3(0, target.cgroup.clone_fd()).map_err(step("clone"));
+    }
+    // Only children are put into a PID namespace that is joined; the caller goes back to its own.
+    let own = rustix::fs::open(c"/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| kernel("open(/proc/self/ns/pid)", &error))?;
+    ns::join(target.pidfd, flag::PID).map_err(step("join the pid namespace"))?;
+    let cloned = process::clone3(0, target.cgroup.clone_fd()).map_err(step("clone"));
+    if !matches!(cloned, Ok(Forked::Child)) {
+        ns::join(own.as_fd(), flag::PID).map_err(step("leave the pid namespace"))?;
+    }
+    cloned
+}
+
+fn attend(sync: &mut Sync) -> Result<Option<OwnedFd>> {
+    sync.say(Phase::Mapped, b"", &[])?;
+    let (_, fds) = sync.hear_phase(Phase::Ready)?;
+    match sync.hear()? {
+        Heard::Closed => Ok(fds.into_iter().next()),
+        Heard::Failed(error) => Err(error),
+        Heard::Phase(phase, ..) => {
+            Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")))
+        }
+    }
+}
+
+fn own_pipes(stdio: &Stdio, linux: &oci::Linux, plan: &process_plan::ProcessPlan) -> Result<()> {
+    let ids = namespaces::plan(linux)?.ids;
+    let (uid, gid) = match &ids {
+        Some(ids) => (ids.host_uid(plan.uid), ids.host_gid(plan.gid)),
+        None => (Some(plan.uid), Some(plan.gid)),
+    };
+    let (Some(uid), Some(gid)) = (uid, gid) else {
+        return Err(Error::invalid("process.user", "it is not in the id mappings"));
+    };
+    launch::chown_pipes(stdio, uid, gid);
+    Ok(())
+}
+
+/// The child, on its way into the container.
+struct Joining<'a> {
+    target: Target<'a>,
+    flags: u64,
+    process: Become<'a>,
+    sync: Sync,
+}
+
+impl Joining<'_> {
+    fn run(mut self, stdio: Stdio) -> ! {
+        let Err(error) = self.join_and_become(stdio);
+        self.sync.say_failed(&error);
+        process::exit_now(1)
+    }
+
+    fn join_and_become(&mut self, stdio: Stdio) -> Result<Infallible> {
+        init::enter_cgroup(self.target.cgroup.procs())?;
+        process::set_not_dumpable().map_err(step("join the container"))?;
+        ns::join(self.target.pidfd, self.flags & !flag::PID).map_err(step("join the container"))?;
+        if self.flags & flag::USER != 0 {
+            init::become_root()?;
+        }
+        let (master, slave) = match &stdio {
+            Stdio::Terminal => Some(terminal().map_err(step("make a terminal"))?).unzip(),
+            Stdio::Fds(_) => (None, None),
+        };
+        self.process.attach_stdio(stdio, slave)?;
+        let program = self.process.take_identity()?;
+        self.sync.hear_phase(Phase::Mapped)?;
+        let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+        self.sync.say(Phase::Ready, b"", &fds)?;
+        self.process.close_door()?;
+        self.process.execute(&program)
+    }
+}
+
+/// A terminal of the container's devpts. What is at /dev/pts is the container's doing by now: it is checked to be a devpts.
+fn terminal() -> tinyd_sys::Result<(OwnedFd, OwnedFd)> {
+    const DEVPTS_MAGIC: i64 = 0x1cd1;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(c"/", flags, Mode::empty()).ask("open(/)")?;
+    let devpts = path::open_in_root(root.as_fd(), Path::new("/dev/pts"), flags)?;
+    if rustix::fs::fstatfs(&devpts).ask("fstatfs(/dev/pts)")?.f_type != DEVPTS_MAGIC {
+        return Err(tinyd_sys::Error::new("check that /dev/pts is a devpts", rustix::io::Errno::NODEV));
+    }
+    init::open_terminal(devpts.as_fd())
 }

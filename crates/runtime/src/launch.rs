@@ -1,12 +1,36 @@
 //! From a configuration to a container whose first process waits before its program.
 //!
-//! Both the shim and the OCI command line come through here: there is no second way to make a container.
+//! Both the shim and the OCI command line come through here: there is no second way to make a container. The caller, who is
+//! root on the host, opens what has to come from the host as detached mounts; the child, who is root only inside, puts them
+//! together. Everything the child needs is decided before the clone, so that between the two there is at most one message down
+//! (ids are mapped, here are the mounts that needed that) and one up (ready).
 
-use std::{os::fd::OwnedFd, path::Path};
+mod cgroups;
+mod ids;
+mod sources;
+pub mod sync;
 
-use tinyd_core::{Result, oci, wire};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
-use crate::cgroup::Cgroup;
+use rustix::fs::{Mode, OFlags};
+use tinyd_core::{Error, Kind, Result, error::chain, oci, wire};
+use tinyd_sys::{
+    creds,
+    ns::{self, Proc, flag},
+    process::{self, Forked},
+};
+
+pub use self::cgroups::View;
+use self::sync::{Heard, Phase, Sync};
+use crate::{
+    cgroup::Cgroup,
+    init::{self, Child},
+    plan::{self, Plan, mounts::Idmap, process::ProcessPlan},
+    seccomp,
+};
 
 /// What to make.
 #[derive(Debug)]
@@ -32,9 +56,12 @@ pub struct Launch<'a> {
     pub gate: Gate,
     /// Whether a small init is process 1.
     pub init: bool,
-    /// The step that fails, for tests. Empty in life.
+    /// The step that fails, for tests: one of [`FAILPOINTS`]. Empty in life.
     pub failpoint: &'a str,
 }
+
+/// The steps that can be made to fail, in the order in which they come.
+pub const FAILPOINTS: [&str; 8] = ["cgroup", "clone", "idmap", "rootfs", "mounts", "pivot", "creds", "exec"];
 
 /// Where a process's standard streams come from.
 #[derive(Debug)]
@@ -70,8 +97,8 @@ pub struct Prepared {
     pub cgroup: Cgroup,
     /// What could not be done and was not asked for by name, one line each.
     pub warnings: Vec<String>,
-    /// The sync socket on which the first process waits.
-    pub gate: OwnedFd,
+    /// The conversation with the first process.
+    gate: Sync,
 }
 
 impl Prepared {
@@ -80,7 +107,7 @@ impl Prepared {
     /// # Errors
     /// `CommandNotFound`, `CannotExecute` and the like; the first process has ended then, and [`Prepared::destroy`] is due.
     pub fn start(&mut self) -> Result<()> {
-        todo!()
+        go(&mut self.gate)
     }
 
     /// Kills what runs, reaps the first process, removes the cgroup.
@@ -88,7 +115,8 @@ impl Prepared {
     /// # Errors
     /// All that could not be taken away.
     pub fn destroy(self) -> Result<()> {
-        todo!()
+        process::kill_and_reap(self.pidfd.as_fd());
+        self.cgroup.remove()
     }
 }
 
@@ -97,14 +125,298 @@ impl Prepared {
 /// # Errors
 /// As [`Prepared::start`].
 pub fn start_through(connection: OwnedFd) -> Result<()> {
-    todo!()
+    go(&mut Sync::new(connection))
 }
 
-#[expect(clippy::todo, unused_variables, reason = "skeleton")]
+fn go(gate: &mut Sync) -> Result<()> {
+    gate.say(Phase::Go, b"", &[])?;
+    match gate.hear()? {
+        Heard::Closed => Ok(()),
+        Heard::Failed(error) => Err(error),
+        Heard::Phase(phase, ..) => {
+            Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")))
+        }
+    }
+}
+
 /// Makes a container up to, but not including, its program.
 ///
 /// # Errors
 /// The step, the call and the errno; nothing of the attempt is left.
 pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
-    todo!()
+    let terminal = matches!(launch.stdio, Stdio::Terminal);
+    let context = plan::Context { bundle: launch.bundle, terminal, idmap_root: launch.idmap_root };
+    let mut plan = plan::plan(launch.spec, context)?;
+    warn_of_capabilities(&mut plan)?;
+    let filter = seccomp::filter(launch.seccomp, plan.process.capabilities.bounding)?;
+    let (cgroup, mut warnings) = make_cgroup(&launch)?;
+    warnings.append(&mut plan.warnings);
+    let made = failpoint(launch.failpoint, "cgroup")
+        .and_then(|()| make(launch, &plan, filter.as_ref(), &cgroup, &mut warnings));
+    match made {
+        Ok(Made { pid, pidfd, gate, terminal, network }) => {
+            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, gate })
+        }
+        Err(error) => {
+            // The error that is told is the one that led here.
+            let _ = cgroup.remove();
+            Err(error)
+        }
+    }
+}
+
+fn make_cgroup(launch: &Launch<'_>) -> Result<(Cgroup, Vec<String>)> {
+    let linux = launch.spec.linux.as_ref();
+    let given = linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
+    let default = oci::Resources::default();
+    let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
+    Cgroup::create(given.unwrap_or(&default_cgroup(launch.id)), resources)
+}
+
+/// The cgroup of a container whose configuration names none.
+#[must_use]
+pub fn default_cgroup(id: &str) -> String {
+    format!("/tinyrun-{id}")
+}
+
+/// Without a user namespace of its own the container gets no capability that the caller lacks.
+fn warn_of_capabilities(plan: &mut Plan) -> Result<()> {
+    if plan.namespaces.has(flag::USER) {
+        return Ok(());
+    }
+    let ours = creds::capabilities().map_err(step("read capabilities"))?.permitted;
+    let wanted = plan.process.capabilities.permitted;
+    for number in wanted.numbers().filter(|number| !ours.has(*number)) {
+        let name = creds::CAPABILITIES.get(number as usize).copied().unwrap_or("CAP_?");
+        plan.warnings
+            .push(format!("process.capabilities: {name} cannot be given: the runtime does not have it"));
+    }
+    Ok(())
+}
+
+struct Made {
+    pid: i32,
+    pidfd: OwnedFd,
+    gate: Sync,
+    terminal: Option<OwnedFd>,
+    network: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// Opens, clones, maps, waits for ready. On an error the child is gone.
+fn make(
+    launch: Launch<'_>,
+    plan: &Plan,
+    filter: Option<&seccomp::Filter>,
+    cgroup: &Cgroup,
+    warnings: &mut Vec<String>,
+) -> Result<Made> {
+    let proc = Proc::of_host().map_err(step("open /proc"))?;
+    let context =
+        sources::Context { rootfs: launch.rootfs, bundle: launch.bundle, proc: &proc, userns: None };
+    let old_umask = rustix::process::umask(Mode::empty());
+    let sources = open_early(plan, context, warnings);
+    rustix::process::umask(old_umask);
+    let (mut ours, theirs) = Sync::pair()?;
+    own_pipes(&launch.stdio, plan)?;
+    let child = Child {
+        plan,
+        filter,
+        sync: theirs,
+        sources: sources?,
+        joins: open_joins(plan)?,
+        tasks: cgroup.procs(),
+        cgroup_view: cgroup_view(plan, cgroup)?,
+        stdio: launch.stdio,
+        gate: launch.gate,
+        init: launch.init,
+        die_with_parent: launch.die_with_parent,
+        failpoint: launch.failpoint,
+    };
+    let cloned = clone(plan, cgroup, &child.joins)?;
+    let Forked::Parent { pid, pidfd } = cloned else {
+        drop(ours);
+        init::run(child)
+    };
+    drop(child);
+    let ready = failpoint(launch.failpoint, "clone")
+        .and_then(|()| attend(plan, context, pid, &mut ours, launch.failpoint, warnings));
+    match ready {
+        Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network }),
+        Err(error) => {
+            process::kill_and_reap(pidfd.as_fd());
+            Err(error)
+        }
+    }
+}
+
+/// Opens every source that does not wait for the container's user namespace.
+fn open_early(
+    plan: &Plan,
+    context: sources::Context<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Option<OwnedFd>>> {
+    plan.sources
+        .iter()
+        .map(|source| match source.idmap {
+            Idmap::Container { .. } => Ok(None),
+            Idmap::No | Idmap::Own { .. } => sources::open(source, context, warnings).map(Some),
+        })
+        .collect()
+}
+
+fn open_joins(plan: &Plan) -> Result<Vec<(u64, OwnedFd)>> {
+    let open = |join: &plan::namespaces::Join| {
+        let fd = rustix::fs::open(join.path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let fd =
+            fd.map_err(|error| Error::invalid(join.field.as_str(), format!("open {}: {error}", join.path)))?;
+        Ok((join.flag, fd))
+    };
+    plan.namespaces.join.iter().map(open).collect()
+}
+
+/// Clones the first process into its namespaces and, on v2, its cgroup.
+fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)]) -> Result<Forked> {
+    // The root of a new cgroup namespace is where its maker is, so it is made after the cgroup has been entered; offsets of a
+    // new time namespace are written before anyone is in it. What shall belong to a user namespace that is joined is made after
+    // joining it, but a PID namespace is only ever made for a child.
+    let later = if joins.iter().any(|(kind, _)| *kind == flag::USER) {
+        !flag::PID
+    } else {
+        flag::CGROUP | flag::TIME
+    };
+    let pid_namespace = joins.iter().find(|(kind, _)| *kind == flag::PID);
+    let Some((_, namespace)) = pid_namespace else {
+        return process::clone3(plan.namespaces.new & !later, cgroup.clone_fd()).map_err(step("clone"));
+    };
+    // Only children are put into a PID namespace that is joined.
+    let own = rustix::fs::open(c"/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| kernel("open(/proc/self/ns/pid)", &error))?;
+    ns::join(namespace.as_fd(), flag::PID).map_err(step("join the pid namespace"))?;
+    let cloned = process::clone3(plan.namespaces.new & !later, cgroup.clone_fd()).map_err(step("clone"));
+    if !matches!(cloned, Ok(Forked::Child)) {
+        ns::join(own.as_fd(), flag::PID).map_err(step("leave the pid namespace"))?;
+    }
+    cloned
+}
+
+fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<Option<View>> {
+    let wanted = plan.steps.iter().any(|step| {
+        matches!(step, plan::Step::Mount(plan::mounts::Mount { what: plan::mounts::What::Cgroup { .. }, .. }))
+    });
+    wanted.then(|| cgroups::open(cgroup.path(), cgroup.clone_fd().is_some())).transpose()
+}
+
+type Ready = (Option<OwnedFd>, Option<(OwnedFd, OwnedFd)>);
+
+/// The caller's side while the child puts the container together.
+fn attend(
+    plan: &Plan,
+    context: sources::Context<'_>,
+    pid: i32,
+    sync: &mut Sync,
+    fail: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Ready> {
+    if let Some(ids) = &plan.namespaces.ids {
+        failpoint(fail, "idmap")?;
+        let userns = ids::map(context.proc, pid, ids)?;
+        let context = sources::Context { userns: Some(userns.as_fd()), ..context };
+        let late = plan.sources.iter().filter(|source| matches!(source.idmap, Idmap::Container { .. }));
+        let late = late.map(|source| sources::open(source, context, warnings)).collect::<Result<Vec<_>>>()?;
+        failpoint(fail, "rootfs")?;
+        let late: Vec<_> = late.iter().map(AsFd::as_fd).collect();
+        sync.say(Phase::Mapped, b"", &late)?;
+    }
+    raise_limits(context.proc, pid, &plan.process, warnings);
+    let (told, fds) = sync.hear_phase(Phase::Ready)?;
+    warnings.extend(serde_json::from_slice::<Vec<String>>(&told).unwrap_or_default());
+    if let Some(offsets) = &plan.time_offsets {
+        let file = format!("{pid}/timens_offsets");
+        context.proc.write(Path::new(&file), offsets).map_err(step("linux.timeOffsets"))?;
+    }
+    let mut fds = fds.into_iter();
+    let network = if plan.namespaces.makes(flag::NET) {
+        let namespace = context.proc.namespace(pid, "net").map_err(step("open the network namespace"))?;
+        fds.next().map(|socket| (namespace, socket))
+    } else {
+        None
+    };
+    Ok((fds.next(), network))
+}
+
+/// Does for a process what only the host's root can: raises its hard limits and lowers its OOM score. Where even the caller
+/// cannot, the process gets what it can have (it lowers its own limits itself), and a warning is left.
+pub(crate) fn raise_limits(proc: &Proc, pid: i32, process: &ProcessPlan, warnings: &mut Vec<String>) {
+    for limit in &process.rlimits {
+        let Ok((soft, hard)) = process::rlimit(limit.resource) else { continue };
+        if limit.hard > hard && process::set_rlimit(pid, limit.resource, soft, limit.hard).is_err() {
+            let name = limit.name;
+            warnings.push(format!(
+                "process.rlimits: {name}: {} is above what the runtime may give: {hard}",
+                limit.hard
+            ));
+        }
+    }
+    if let Some(score) = process.oom_score_adj
+        && let Err(error) = proc.write(Path::new(&format!("{pid}/oom_score_adj")), &score.to_string())
+    {
+        warnings.push(format!("process.oomScoreAdj: {score} cannot be set: {}", chain(&error)));
+    }
+}
+
+/// Gives the pipes of the standard streams to the process's user: it may open /dev/stdout, which opens the pipe anew.
+fn own_pipes(stdio: &Stdio, plan: &Plan) -> Result<()> {
+    let (uid, gid) = match &plan.namespaces.ids {
+        Some(ids) => (ids.host_uid(plan.process.uid), ids.host_gid(plan.process.gid)),
+        None => (Some(plan.process.uid), Some(plan.process.gid)),
+    };
+    let (Some(uid), Some(gid)) = (uid, gid) else {
+        return Err(Error::invalid("process.user", "it is not in the id mappings"));
+    };
+    chown_pipes(stdio, uid, gid);
+    Ok(())
+}
+
+/// Gives the pipes among the standard streams to a user of the host.
+pub(crate) fn chown_pipes(stdio: &Stdio, uid: u32, gid: u32) {
+    let Stdio::Fds(fds) = stdio else { return };
+    for fd in fds {
+        let is_pipe = rustix::fs::fstat(fd).is_ok_and(|stat| {
+            stat.st_uid != uid && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo()
+        });
+        if is_pipe {
+            // Where it is not allowed the process still has the descriptor, and only cannot open it anew.
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            let _ = rustix::fs::fchown(fd, Some(uid), Some(gid));
+        }
+    }
+}
+
+/// Fails when this is the step that shall fail.
+///
+/// # Errors
+/// `Internal`, when `wanted` is `name`.
+pub(crate) fn failpoint(wanted: &str, name: &str) -> Result<()> {
+    if wanted == name {
+        return Err(Error::new(Kind::Internal, format!("failpoint {name}")));
+    }
+    Ok(())
+}
+
+/// Says which step a call of the kernel belonged to.
+pub(crate) fn step<'a>(what: &'a str) -> impl FnOnce(tinyd_sys::Error) -> Error + 'a {
+    move |error| {
+        let kind = match error.errno() {
+            Some(libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::EDQUOT) => {
+                Kind::Exhausted
+            }
+            Some(_) | None => Kind::Internal,
+        };
+        Error::new(kind, format!("{what}: {}", chain(&error)))
+    }
+}
+
+/// A failure of a call that is made here.
+pub(crate) fn kernel(call: &str, error: &dyn std::error::Error) -> Error {
+    Error::new(Kind::Internal, format!("{call}: {}", chain(error)))
 }

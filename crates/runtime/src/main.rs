@@ -1,1 +1,7 @@
-fn main() {}
+//! `tinyrun`: the OCI runtime, and the supervisor as `tinyrun shim`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tinyd_runtime::cli::main()
+}

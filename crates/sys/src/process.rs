@@ -172,7 +172,7 @@ impl Ended {
     }
 }
 
-/// Waits for a child to end and reaps it.
+/// Waits for a child to end, and reaps it.
 ///
 /// # Errors
 /// ECHILD when it is not the caller's child.
@@ -182,24 +182,6 @@ pub fn wait(child: BorrowedFd<'_>) -> Result<Ended> {
             Ok(Some(status)) => return Ok(ended(status.exit_status(), status.terminating_signal())),
             Ok(None) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(Error::new("waitid(pidfd)", error)),
-        }
-    }
-}
-
-/// Reaps any child of the caller; `None` when it has none. Blocks.
-///
-/// # Errors
-/// What the kernel said; never ECHILD.
-pub fn wait_any() -> Result<Option<(i32, Ended)>> {
-    loop {
-        match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
-            Ok(Some((pid, status))) => {
-                let ended = ended(status.exit_status(), status.terminating_signal());
-                return Ok(Some((pid.as_raw_nonzero().get(), ended)));
-            }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CHILD) => return Ok(None),
-            Err(error) => return Err(Error::new("waitpid(-1)", error)),
         }
     }
 }
@@ -244,7 +226,13 @@ fn esrch(call: &str) -> Error {
 pub fn pidfd_signal(process: BorrowedFd<'_>, number: i32) -> Result<()> {
     // SAFETY: a null siginfo means "as kill(2)"; the descriptor is open.
     let done = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), number, ptr::null::<libc::siginfo_t>(), 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            number,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
     };
     check(done, format_args!("pidfd_send_signal({number})"))
 }
@@ -299,7 +287,8 @@ pub fn set_name(name: &CStr) -> Result<()> {
 
 fn prctl(option: libc::c_int, value: libc::c_ulong, call: &str) -> Result<()> {
     // SAFETY: the options used here take one integer; unused arguments are zero as the kernel demands.
-    let done = unsafe { libc::prctl(option, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong) };
+    let done =
+        unsafe { libc::prctl(option, value, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong) };
     check(done.into(), call)
 }
 
@@ -331,6 +320,34 @@ fn empty_set() -> libc::sigset_t {
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     // SAFETY: initialised one line above.
     unsafe { set.assume_init() }
+}
+
+/// Blocks every signal that can be blocked, and gives a descriptor that they are read from with [`read_signal`].
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM.
+pub fn signal_fd() -> Result<OwnedFd> {
+    block_signals();
+    let mut set = empty_set();
+    // SAFETY: `set` is an initialised sigset_t.
+    unsafe { libc::sigfillset(&raw mut set) };
+    // SAFETY: `set` is initialised; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd == -1 {
+        return Err(Error::last("signalfd"));
+    }
+    // SAFETY: the kernel has just made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The next signal of a [`signal_fd`]; `None` when none waits.
+#[must_use]
+pub fn read_signal(signals: BorrowedFd<'_>) -> Option<i32> {
+    // A signalfd_siginfo is 128 bytes and begins with the number.
+    let mut info = [0u8; 128];
+    let len = rustix::io::read(signals, &mut info).ok()?;
+    let number = info.first_chunk::<4>().filter(|_| len == info.len())?;
+    i32::try_from(u32::from_ne_bytes(*number)).ok()
 }
 
 /// Takes the next blocked signal; waits for one.

@@ -1,1 +1,94 @@
-//! tbd
+//! The OCI command line: a drop-in for runc. Reads arguments, calls one verb, prints, exits. Everything that it says goes to
+//! stderr (and the log file, as engines read it); stdout is data.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line talks")]
+
+mod args;
+mod help;
+mod log;
+mod report;
+mod verbs;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use tinyd_core::{Error, Kind, Result};
+
+use self::{
+    args::{Given, Until},
+    log::Log,
+};
+use crate::container::Root;
+
+/// What every verb gets.
+#[derive(Debug)]
+struct World {
+    root: Root,
+    log: Log,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // The supervisor has a protocol instead of options.
+    if args.first().is_some_and(|first| first == "shim") {
+        return crate::shim::main();
+    }
+    let global = match args::read(&mut args, verbs::GLOBAL, Until::FirstWord) {
+        Ok(global) => global,
+        Err(error) => return Log::default().told(&error, 1),
+    };
+    let log = Log::new(&global);
+    match dispatch(&global, args, log.clone()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = exit_code(&error);
+            log.told(&error, code)
+        }
+    }
+}
+
+/// 126 and 127 as shells have them, 1 for everything else, as runc.
+fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        Kind::CannotExecute | Kind::CommandNotFound => error.kind().exit_code(),
+        Kind::NotFound
+        | Kind::AlreadyExists
+        | Kind::InvalidArgument
+        | Kind::WrongState
+        | Kind::Exhausted
+        | Kind::Unsupported
+        | Kind::PermissionDenied
+        | Kind::Unavailable
+        | Kind::Internal => 1,
+    }
+}
+
+fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
+    if global.has("version") {
+        print!("{}", help::version());
+        return Ok(0);
+    }
+    if args.is_empty() || global.has("help") {
+        print!("{}", help::overview());
+        return Ok(0);
+    }
+    if global.has("systemd-cgroup") {
+        let message = "this runtime makes cgroups itself; the cgroup driver has to be cgroupfs";
+        return Err(Error::new(Kind::Unsupported, message).of_field("--systemd-cgroup"));
+    }
+    let name = args.remove(0);
+    let verb = verbs::find(&name.to_string_lossy())?;
+    let mut given = args::read(&mut args, verb.options, verb.until)?;
+    for arg in args {
+        let word =
+            arg.into_string().map_err(|arg| Error::invalid("arguments", format!("{arg:?} is not UTF-8")))?;
+        given.words.push(word);
+    }
+    if given.has("help") {
+        print!("{}", help::of(verb));
+        return Ok(0);
+    }
+    let world = World { root: Root::new(global.get("root").map(PathBuf::from)), log };
+    (verb.run)(&world, &given)
+}

@@ -1,1 +1,30 @@
-//! tbd
+//! Containers of the OCI command line: their records on disk, and one file per verb.
+//!
+//! A container's state is derived, never kept: from its record (is there a process, with that start time?), from its gate (does
+//! it still wait?), from its cgroup (is it frozen?).
+
+mod console;
+mod create;
+mod delete;
+mod exec;
+mod kill;
+mod list;
+mod pause;
+mod record;
+mod run;
+mod seal;
+mod start;
+mod state;
+
+pub use self::{
+    create::{CreateOptions, create},
+    delete::delete,
+    exec::{ExecOptions, exec},
+    kill::kill,
+    list::{Listed, list},
+    pause::{pause, resume},
+    record::Root,
+    run::run,
+    start::start,
+    state::{processes, state},
+};

@@ -1,1 +1,189 @@
-//! tbd
+//! Acts: the child of the clone, from its first instruction to its program. It walks the plan and decides nothing.
+//!
+//! It never returns: it ends in the program, or tells the caller what went wrong and exits. It runs as the container's root, in
+//! the container's namespaces, while nobody else is in them.
+
+mod become_process;
+mod covers;
+mod mounts;
+mod one;
+mod program;
+mod terminal;
+mod walk;
+
+use std::{
+    convert::Infallible,
+    fs::File,
+    io::Write,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use tinyd_core::{Error, Kind, Result};
+use tinyd_sys::{
+    creds,
+    ns::{self, flag},
+    process,
+};
+
+use self::walk::Walk;
+pub(crate) use self::{become_process::Become, terminal::open as open_terminal};
+use crate::{
+    launch::{
+        Gate, Stdio, View, failpoint, kernel, step,
+        sync::{Heard, Phase, Sync},
+    },
+    plan::Plan,
+    seccomp::Filter,
+};
+
+/// What the child starts with.
+#[derive(Debug)]
+pub struct Child<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// The system call filter.
+    pub filter: Option<&'a Filter>,
+    /// The conversation with the caller.
+    pub sync: Sync,
+    /// The plan's sources; those that wait for the user namespace come with [`Phase::Mapped`].
+    pub sources: Vec<Option<OwnedFd>>,
+    /// Namespaces to join.
+    pub joins: Vec<(u64, OwnedFd)>,
+    /// v1: the `tasks` files of the cgroup.
+    pub tasks: &'a [File],
+    /// What is seen at /sys/fs/cgroup.
+    pub cgroup_view: Option<View>,
+    /// Standard streams.
+    pub stdio: Stdio,
+    /// Where to wait before the program.
+    pub gate: Gate,
+    /// Whether to stay as process 1.
+    pub init: bool,
+    /// Whether to die with the caller.
+    pub die_with_parent: bool,
+    /// The step that fails.
+    pub failpoint: &'a str,
+}
+
+/// Becomes the container's first process.
+pub fn run(mut child: Child<'_>) -> ! {
+    let mut gate = None;
+    let Err(error) = child.first_process(&mut gate);
+    gate.as_mut().unwrap_or(&mut child.sync).say_failed(&error);
+    process::exit_now(1)
+}
+
+impl Child<'_> {
+    fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
+        enter_cgroup(self.tasks)?;
+        self.enter_namespaces()?;
+        failpoint(self.failpoint, "mounts")?;
+        let mut walk = Walk::new(std::mem::take(&mut self.sources), self.cgroup_view.take(), self.failpoint);
+        self.plan.steps.iter().try_for_each(|step| walk.take(step))?;
+        let process = Become { process: &self.plan.process, filter: self.filter };
+        let stdio = std::mem::replace(&mut self.stdio, Stdio::Terminal);
+        process.attach_stdio(stdio, walk.slave.take())?;
+        if let Some(persona) = self.plan.personality {
+            process::set_personality(persona).map_err(step("linux.personality"))?;
+        }
+        failpoint(self.failpoint, "creds")?;
+        let program = process.take_identity()?;
+        let told = serde_json::to_vec(&walk.warnings).unwrap_or_default();
+        let fds: Vec<_> = [&walk.route_socket, &walk.master].into_iter().flatten().map(AsFd::as_fd).collect();
+        self.sync.say(Phase::Ready, &told, &fds)?;
+        drop(walk);
+        self.wait_at_gate(gate)?;
+        failpoint(self.failpoint, "exec")?;
+        process.close_door()?;
+        if self.die_with_parent {
+            process::die_with_parent().map_err(step("bind to the supervisor"))?;
+            gate.as_ref().unwrap_or(&self.sync).require_peer()?;
+        }
+        if self.init {
+            return one::stay(|| process.execute(&program));
+        }
+        process.execute(&program)
+    }
+
+    fn enter_namespaces(&mut self) -> Result<()> {
+        for (kind, namespace) in self.joins.drain(..) {
+            // The PID namespace was joined by the caller, on this process's behalf.
+            if kind == flag::PID {
+                process::set_not_dumpable().map_err(step("join namespaces"))?;
+                continue;
+            }
+            ns::join(namespace.as_fd(), kind).map_err(step("join namespaces"))?;
+            if kind == flag::USER {
+                become_root()?;
+                ns::unshare(self.plan.namespaces.new & !(flag::PID | flag::CGROUP | flag::TIME))
+                    .map_err(step("make namespaces"))?;
+            }
+        }
+        if self.plan.namespaces.makes(flag::USER) {
+            self.wait_for_mapped()?;
+            become_root()?;
+        }
+        let late = self.plan.namespaces.new & (flag::CGROUP | flag::TIME);
+        if late != 0 {
+            ns::unshare(late).map_err(step("make namespaces"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until ids are mapped, and takes the mounts that had to wait for that.
+    fn wait_for_mapped(&mut self) -> Result<()> {
+        let (_, mut fds) = self.sync.hear_phase(Phase::Mapped)?;
+        let due = self.sources.iter().filter(|source| source.is_none()).count();
+        while fds.len() < due {
+            fds.extend(self.sync.hear_phase(Phase::Mapped)?.1);
+        }
+        for (source, fd) in self.sources.iter_mut().filter(|source| source.is_none()).zip(fds) {
+            *source = Some(fd);
+        }
+        Ok(())
+    }
+
+    fn wait_at_gate(&mut self, through: &mut Option<Sync>) -> Result<()> {
+        let Gate::Listener(listener) = &self.gate else {
+            self.sync.hear_phase(Phase::Go)?;
+            return Ok(());
+        };
+        loop {
+            let connection = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC);
+            let mut sync = match connection {
+                Ok(connection) => Sync::new(connection),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(kernel("accept(gate)", &error)),
+            };
+            // Who connects and says nothing has only looked.
+            if let Heard::Phase(Phase::Go, ..) = sync.hear()? {
+                *through = Some(sync);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Enters a v1 cgroup, before anything else is done. `0` is the writing thread, and the only one.
+pub(crate) fn enter_cgroup(tasks: &[File]) -> Result<()> {
+    for mut file in tasks {
+        file.write_all(b"0").map_err(|error| kernel("enter the cgroup: write(tasks)", &error))?;
+    }
+    Ok(())
+}
+
+/// Becomes root of the user namespace that was entered, with no group of the host's left.
+pub(crate) fn become_root() -> Result<()> {
+    creds::set_gid(0).map_err(step("become root"))?;
+    creds::set_uid(0).map_err(step("become root"))?;
+    match creds::set_groups(&[]) {
+        // Some user namespaces forbid it; who is in them has no groups to give away.
+        Err(error) if error.errno() != Some(libc::EPERM) => Err(step("become root")(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Internal, with a step's name.
+pub(crate) fn impossible(what: &str) -> Error {
+    Error::new(Kind::Internal, what.to_owned())
+}

@@ -1,1 +1,355 @@
-//! tbd
+//! Decides: a configuration becomes data that the parent and the child act on without a decision of their own.
+//!
+//! Nothing here touches the kernel; every refusal names the field at fault.
+
+pub mod devices;
+pub mod mounts;
+pub mod namespaces;
+pub mod options;
+pub mod process;
+pub mod sysctl;
+
+use std::path::{Path, PathBuf};
+
+use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_sys::ns::flag;
+
+use self::{
+    mounts::{Idmap, Mount, Source, SourceKind},
+    namespaces::Namespaces,
+    process::ProcessPlan,
+    sysctl::Sysctl,
+};
+
+/// Everything about a container that is to be made.
+#[derive(Debug)]
+pub struct Plan {
+    /// Namespaces to make and to join.
+    pub namespaces: Namespaces,
+    /// Mounts that the parent prepares; the first is the root.
+    pub sources: Vec<Source>,
+    /// What the child does, in order.
+    pub steps: Vec<Step>,
+    /// What the child becomes.
+    pub process: ProcessPlan,
+    /// personality(2).
+    pub personality: Option<u64>,
+    /// Offsets of a new time namespace, as /proc/PID/timens_offsets takes them.
+    pub time_offsets: Option<String>,
+    /// What the specification wants warned about.
+    pub warnings: Vec<String>,
+}
+
+/// One thing that the child does on the way to its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sets the hostname.
+    Hostname(String),
+    /// Sets the domain name.
+    Domainname(String),
+    /// Brings `lo` up and makes the socket through which the network is set up later.
+    Network,
+    /// Cuts the copies of the host's mounts off from the host.
+    DetachFromHost,
+    /// Puts the root over the old one.
+    Root,
+    /// Mounts.
+    Mount(Mount),
+    /// Makes the working directory where it is missing.
+    WorkingDirectory(PathBuf),
+    /// Makes a terminal, and mounts it on /dev/console.
+    Terminal,
+    /// Writes a sysctl.
+    Sysctl(Sysctl),
+    /// Makes a path read-only.
+    ReadOnly(PathBuf),
+    /// Makes a path unreadable.
+    Mask(PathBuf),
+    /// Makes the root itself read-only.
+    ReadOnlyRoot,
+    /// Leaves the old root.
+    Pivot,
+    /// Sets the propagation of the new one.
+    RootPropagation(u64),
+}
+
+/// What a plan is made from, beside the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// What relative paths are relative to.
+    pub bundle: &'a Path,
+    /// Whether the process gets a terminal.
+    pub terminal: bool,
+    /// Whether the root shows the container's ids.
+    pub idmap_root: bool,
+}
+
+/// Turns a configuration into a plan.
+///
+/// # Errors
+/// `InvalidArgument` with the field and the rule; `Unsupported` for what this runtime does not do.
+pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
+    check_supported(spec)?;
+    let default = oci::Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&default);
+    let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process", "a process is needed"))?;
+    let mut warnings = Vec::new();
+    let namespaces = namespaces::plan(linux)?;
+    let process = process::plan(process, &mut warnings)?;
+    let mut sources = vec![root_source(linux, &namespaces, context)?];
+    let steps = steps(spec, linux, &namespaces, &process, context, &mut sources)?;
+    let personality = linux.personality.as_ref().map(personality).transpose()?;
+    let time_offsets = time_offsets(linux, &namespaces)?;
+    Ok(Plan { namespaces, sources, steps, process, personality, time_offsets, warnings })
+}
+
+fn root_source(linux: &oci::Linux, namespaces: &Namespaces, context: Context<'_>) -> Result<Source> {
+    // What the host mounts below a directory shows in the container only when the configuration says so.
+    let propagation = match propagation(linux)? {
+        Some(libc::MS_SLAVE) => libc::MS_SLAVE,
+        Some(_) | None => libc::MS_PRIVATE,
+    };
+    let idmap = if context.idmap_root && namespaces.makes(flag::USER) {
+        Idmap::Container { recursive: false, required: true }
+    } else {
+        Idmap::No
+    };
+    Ok(Source { field: "root".into(), what: SourceKind::Root { propagation }, idmap })
+}
+
+fn steps(
+    spec: &oci::Spec,
+    linux: &oci::Linux,
+    namespaces: &Namespaces,
+    process: &ProcessPlan,
+    context: Context<'_>,
+    sources: &mut Vec<Source>,
+) -> Result<Vec<Step>> {
+    let mut steps = names(spec, namespaces)?;
+    if namespaces.makes(flag::NET) {
+        steps.push(Step::Network);
+    }
+    if !namespaces.has(flag::USER) {
+        // With a user namespace the kernel has cut them off itself when it copied them.
+        steps.push(Step::DetachFromHost);
+    }
+    steps.push(Step::Root);
+    let mounts_context = mounts::Context { bundle: context.bundle, namespaces, devices: &linux.devices };
+    steps.extend(mounts::plan(&spec.mounts, mounts_context, sources)?.into_iter().map(Step::Mount));
+    steps.push(Step::WorkingDirectory(process.cwd.clone()));
+    if context.terminal {
+        steps.push(Step::Terminal);
+    }
+    steps.extend(sysctl::plan(&linux.sysctl, namespaces)?.into_iter().map(Step::Sysctl));
+    steps.extend(paths("linux.readonlyPaths", &linux.readonly_paths)?.into_iter().map(Step::ReadOnly));
+    steps.extend(paths("linux.maskedPaths", &linux.masked_paths)?.into_iter().map(Step::Mask));
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        steps.push(Step::ReadOnlyRoot);
+    }
+    steps.push(Step::Pivot);
+    match propagation(linux)? {
+        Some(libc::MS_PRIVATE | libc::MS_SLAVE) | None => {}
+        Some(flag) => steps.push(Step::RootPropagation(flag | recursion(linux))),
+    }
+    Ok(steps)
+}
+
+fn names(spec: &oci::Spec, namespaces: &Namespaces) -> Result<Vec<Step>> {
+    const BYTES_MAX: usize = 64;
+    let mut steps = Vec::new();
+    let both = [("hostname", &spec.hostname), ("domainname", &spec.domainname)];
+    for (field, name) in both {
+        let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { continue };
+        if !namespaces.has(flag::UTS) {
+            return Err(Error::invalid(field, "it needs a uts namespace in linux.namespaces"));
+        }
+        if name.len() > BYTES_MAX || name.contains('\0') {
+            return Err(Error::invalid(field, format!("{name:?} is too long: at most {BYTES_MAX} bytes")));
+        }
+        let step = if field == "hostname" { Step::Hostname } else { Step::Domainname };
+        steps.push(step(name.clone()));
+    }
+    Ok(steps)
+}
+
+fn paths(field: &str, paths: &[String]) -> Result<Vec<PathBuf>> {
+    let one = |(at, path): (usize, &String)| {
+        if path.starts_with('/') && !path.contains('\0') {
+            return Ok(mounts::clean(path));
+        }
+        Err(Error::invalid(format!("{field}[{at}]"), format!("{path:?} is not an absolute path")))
+    };
+    paths.iter().enumerate().map(one).collect()
+}
+
+fn propagation(linux: &oci::Linux) -> Result<Option<u64>> {
+    Ok(match linux.rootfs_propagation.as_deref() {
+        None | Some("") => None,
+        Some("private" | "rprivate") => Some(libc::MS_PRIVATE),
+        Some("slave" | "rslave") => Some(libc::MS_SLAVE),
+        Some("shared" | "rshared") => Some(libc::MS_SHARED),
+        Some("unbindable" | "runbindable") => Some(libc::MS_UNBINDABLE),
+        Some(other) => {
+            let rule = format!(
+                "{other:?} is none of shared, slave, private, unbindable, with or without an r before it"
+            );
+            return Err(Error::invalid("linux.rootfsPropagation", rule));
+        }
+    })
+}
+
+fn recursion(linux: &oci::Linux) -> u64 {
+    if linux.rootfs_propagation.as_deref().is_some_and(|word| word.starts_with('r')) {
+        libc::MS_REC
+    } else {
+        0
+    }
+}
+
+fn personality(given: &oci::Personality) -> Result<u64> {
+    match given.domain.as_str() {
+        "LINUX" => Ok(0),
+        "LINUX32" => Ok(8),
+        other => {
+            Err(Error::invalid("linux.personality.domain", format!("{other:?} is neither LINUX nor LINUX32")))
+        }
+    }
+}
+
+fn time_offsets(linux: &oci::Linux, namespaces: &Namespaces) -> Result<Option<String>> {
+    if linux.time_offsets.is_empty() {
+        return Ok(None);
+    }
+    if !namespaces.makes(flag::TIME) {
+        return Err(Error::invalid(
+            "linux.timeOffsets",
+            "they need a new time namespace in linux.namespaces",
+        ));
+    }
+    let mut lines = String::new();
+    for (clock, offset) in &linux.time_offsets {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(Error::invalid(
+                "linux.timeOffsets",
+                format!("{clock:?} is neither monotonic nor boottime"),
+            ));
+        }
+        lines.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
+    }
+    Ok(Some(lines))
+}
+
+/// What this runtime does not do is refused, so that nobody believes to have got it.
+fn check_supported(spec: &oci::Spec) -> Result<()> {
+    if !spec.oci_version.starts_with("1.") {
+        let rule = format!("{:?} is not a version that this runtime reads: 1.x", spec.oci_version);
+        return Err(Error::new(Kind::Unsupported, rule).of_field("ociVersion"));
+    }
+    let refuse =
+        |field: &str| Err(Error::new(Kind::Unsupported, "not supported by this runtime").of_field(field));
+    if spec.hooks.as_ref().is_some_and(|hooks| *hooks != oci::Hooks::default()) {
+        return refuse("hooks");
+    }
+    let Some(linux) = &spec.linux else { return Ok(()) };
+    if linux.intel_rdt.is_some() {
+        return refuse("linux.intelRdt");
+    }
+    if linux.memory_policy.is_some() {
+        return refuse("linux.memoryPolicy");
+    }
+    if !linux.net_devices.is_empty() {
+        return refuse("linux.netDevices");
+    }
+    if linux.mount_label.as_ref().is_some_and(|label| !label.is_empty()) {
+        return refuse("linux.mountLabel");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> oci::Spec {
+        let process =
+            oci::Process { args: vec!["sh".into()], cwd: "/work".into(), ..oci::Process::default() };
+        let namespaces = [oci::NamespaceKind::Mount, oci::NamespaceKind::Pid, oci::NamespaceKind::Uts]
+            .map(|kind| oci::Namespace { kind, path: None })
+            .to_vec();
+        let linux = oci::Linux {
+            namespaces,
+            masked_paths: vec!["/proc/kcore".into()],
+            readonly_paths: vec!["/proc/sys".into()],
+            ..oci::Linux::default()
+        };
+        oci::Spec {
+            oci_version: "1.2.0".into(),
+            root: Some(oci::Root { path: "rootfs".into(), readonly: true }),
+            process: Some(process),
+            hostname: Some("web".into()),
+            linux: Some(linux),
+            ..oci::Spec::default()
+        }
+    }
+
+    fn context() -> Context<'static> {
+        Context { bundle: Path::new("/bundle"), terminal: false, idmap_root: false }
+    }
+
+    fn refused(change: impl FnOnce(&mut oci::Spec)) -> String {
+        let mut spec = spec();
+        change(&mut spec);
+        plan(&spec, context()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_steps_come_in_the_order_that_protects() {
+        let steps = plan(&spec(), context()).unwrap().steps;
+        let at = |wanted: &Step| steps.iter().position(|step| step == wanted).unwrap();
+        // Nothing is mounted before the host is cut off; what needs a writable root comes before it is read-only; masks come
+        // after everything that could be mounted over them.
+        assert!(at(&Step::DetachFromHost) < at(&Step::Root));
+        assert!(at(&Step::WorkingDirectory("/work".into())) < at(&Step::ReadOnlyRoot));
+        assert!(at(&Step::ReadOnly("/proc/sys".into())) < at(&Step::Mask("/proc/kcore".into())));
+        assert!(at(&Step::ReadOnlyRoot) < at(&Step::Pivot));
+        let last_mount = steps.iter().rposition(|step| matches!(step, Step::Mount(_))).unwrap();
+        assert!(last_mount < at(&Step::ReadOnly("/proc/sys".into())));
+    }
+
+    #[test]
+    fn refusals_name_the_field() {
+        assert!(refused(|s| s.oci_version = "2.0".into()).starts_with("ociVersion: "));
+        assert!(refused(|s| s.process = None).starts_with("process: "));
+        assert!(
+            refused(|s| s.linux.as_mut().unwrap().namespaces.truncate(2))
+                .starts_with("hostname: it needs a uts")
+        );
+        assert!(refused(|s| s.hostname = Some("x".repeat(65))).contains("at most 64 bytes"));
+        assert!(
+            refused(|s| s.linux.as_mut().unwrap().masked_paths = vec!["kcore".into()])
+                .starts_with("linux.maskedPaths[0]")
+        );
+        assert!(
+            refused(|s| s.linux.as_mut().unwrap().rootfs_propagation = Some("x".into()))
+                .contains("none of shared")
+        );
+        assert!(
+            refused(|s| s.linux.as_mut().unwrap().intel_rdt = Some(serde_json::json!({})))
+                .contains("linux.intelRdt")
+        );
+    }
+
+    #[test]
+    fn time_offsets_need_their_namespace() {
+        let offset = |s: &mut oci::Spec| {
+            let offset = oci::TimeOffset { secs: 5, nanosecs: 1 };
+            s.linux.as_mut().unwrap().time_offsets.insert("monotonic".into(), offset);
+        };
+        assert!(refused(offset).contains("time namespace"));
+        let mut spec = spec();
+        offset(&mut spec);
+        let time = oci::Namespace { kind: oci::NamespaceKind::Time, path: None };
+        spec.linux.as_mut().unwrap().namespaces.push(time);
+        assert_eq!(plan(&spec, context()).unwrap().time_offsets.as_deref(), Some("monotonic 5 1\n"));
+    }
+}

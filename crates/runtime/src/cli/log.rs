@@ -1,0 +1,68 @@
+//! What the command line says when something is wrong: on stderr, and in the log file where engines look for the reason.
+
+use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode, time::SystemTime};
+
+use serde::Serialize;
+use tinyd_core::{Error, time};
+
+use super::args::Given;
+
+/// Where messages go beside stderr.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    path: Option<PathBuf>,
+    json: bool,
+    debug: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    level: &'a str,
+    msg: &'a str,
+    time: &'a str,
+}
+
+impl Log {
+    pub(super) fn new(global: &Given) -> Log {
+        Log {
+            path: global.get("log").filter(|path| !path.is_empty()).map(PathBuf::from),
+            json: global.get("log-format") == Some("json"),
+            debug: global.has("debug"),
+        }
+    }
+
+    /// Tells a failure; the exit code for it.
+    pub(super) fn told(&self, error: &Error, code: u8) -> ExitCode {
+        let message = error.to_string();
+        self.append("error", &message);
+        eprintln!("tinyrun: {message}");
+        ExitCode::from(code)
+    }
+
+    /// Tells what could not be done and was not asked for by name. On stderr only with `--debug`: it is the container's.
+    pub(super) fn warn(&self, warnings: &[String]) {
+        for warning in warnings {
+            self.append("warning", warning);
+            if self.debug {
+                eprintln!("tinyrun: warning: {warning}");
+            }
+        }
+    }
+
+    fn append(&self, level: &str, message: &str) {
+        let Some(path) = &self.path else { return };
+        let now = time::rfc3339(time::unix_nanos(SystemTime::now()));
+        let mut line = String::new();
+        if self.json {
+            line = serde_json::to_string(&Line { level, msg: message, time: &now }).unwrap_or_default();
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "time={now:?} level={level} msg={message:?}");
+        }
+        line.push('\n');
+        // A log that cannot be written is not worth failing for; stderr has the message too.
+        if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(path) {
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}

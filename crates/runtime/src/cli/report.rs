@@ -1,0 +1,220 @@
+//! What verbs print: JSON, tables, and a configuration to begin with.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_sys::creds::CAPABILITIES;
+
+use super::args::Given;
+use crate::{container::Listed, launch::kernel, plan::options};
+
+/// Prints a value as JSON.
+#[expect(clippy::print_stdout, reason = "data for stdout")]
+pub(super) fn json<T: Serialize>(value: &T) -> Result<u8> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| kernel("write JSON", &error))?;
+    println!("{text}");
+    Ok(0)
+}
+
+/// Prints the list of containers.
+#[expect(clippy::print_stdout, reason = "data for stdout")]
+pub(super) fn list(all: &[Listed], given: &Given) -> Result<u8> {
+    if given.has("quiet") {
+        all.iter().for_each(|one| println!("{}", one.id));
+        return Ok(0);
+    }
+    if is_json(given)? {
+        return json(&all);
+    }
+    let rows = all.iter().map(|one| {
+        let status = serde_json::to_value(one.status).ok();
+        let status = status.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+        [one.id.clone(), one.pid.to_string(), status, one.bundle.clone(), one.created.clone()]
+    });
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED"].map(str::to_owned);
+    print!("{}", table([head].into_iter().chain(rows).collect()));
+    Ok(0)
+}
+
+/// Prints process numbers.
+#[expect(clippy::print_stdout, reason = "data for stdout")]
+pub(super) fn processes(pids: &[i32], given: &Given) -> Result<u8> {
+    if is_json(given)? {
+        return json(&pids);
+    }
+    println!("PID");
+    pids.iter().for_each(|pid| println!("{pid}"));
+    Ok(0)
+}
+
+fn is_json(given: &Given) -> Result<bool> {
+    match given.get("format") {
+        None | Some("table") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => Err(Error::invalid("--format", format!("{other:?} is neither table nor json"))),
+    }
+}
+
+fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let line = |row: [String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("   ");
+        format!("{}\n", line.trim_end())
+    };
+    rows.into_iter().map(line).collect()
+}
+
+/// What this runtime can do (features.md of the specification).
+pub(super) fn features() -> Value {
+    let namespaces: Vec<&str> = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"].to_vec();
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": oci::OCI_VERSION,
+        "hooks": [],
+        "mountOptions": options::known().collect::<Vec<_>>(),
+        "linux": {
+            "namespaces": namespaces,
+            "capabilities": CAPABILITIES.as_slice(),
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
+            "seccomp": { "enabled": true },
+            "apparmor": { "enabled": false },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": true } },
+            "netDevices": { "enabled": false },
+        },
+    })
+}
+
+/// Writes a configuration to begin with, as `runc spec` does: a shell with few rights in namespaces of its own.
+pub(super) fn write_spec(bundle: Option<&str>) -> Result<u8> {
+    let path = Path::new(bundle.unwrap_or(".")).join("config.json");
+    let text = serde_json::to_string_pretty(&first_spec()).map_err(|error| kernel("write JSON", &error))?;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Error::new(Kind::AlreadyExists, format!("{} exists", path.display()))
+        }
+        _ => kernel(&format!("write {}", path.display()), &error),
+    })?;
+    Ok(0)
+}
+
+fn first_spec() -> oci::Spec {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let caps = words(&["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    let mount = |destination: &str, kind: &str, options: &[&str]| oci::Mount {
+        destination: destination.into(),
+        kind: Some(kind.into()),
+        source: Some(kind.into()),
+        options: words(options),
+        ..oci::Mount::default()
+    };
+    let process = oci::Process {
+        terminal: true,
+        args: words(&["sh"]),
+        env: words(&["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"]),
+        cwd: "/".into(),
+        capabilities: Some(oci::Capabilities {
+            bounding: caps.clone(),
+            effective: caps.clone(),
+            permitted: caps,
+            ..oci::Capabilities::default()
+        }),
+        rlimits: vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 1024, hard: 1024 }],
+        no_new_privileges: true,
+        ..oci::Process::default()
+    };
+    let mounts = vec![
+        mount("/proc", "proc", &[]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+    ];
+    let kinds = [
+        oci::NamespaceKind::Pid,
+        oci::NamespaceKind::Network,
+        oci::NamespaceKind::Ipc,
+        oci::NamespaceKind::Uts,
+        oci::NamespaceKind::Mount,
+        oci::NamespaceKind::Cgroup,
+    ];
+    let linux = oci::Linux {
+        namespaces: kinds.map(|kind| oci::Namespace { kind, path: None }).to_vec(),
+        resources: Some(oci::Resources {
+            devices: vec![oci::DeviceRule {
+                allow: false,
+                access: Some("rwm".into()),
+                ..oci::DeviceRule::default()
+            }],
+            ..oci::Resources::default()
+        }),
+        masked_paths: words(&[
+            "/proc/acpi",
+            "/proc/asound",
+            "/proc/interrupts",
+            "/proc/kcore",
+            "/proc/keys",
+            "/proc/latency_stats",
+            "/proc/timer_list",
+            "/proc/timer_stats",
+            "/proc/sched_debug",
+            "/proc/scsi",
+            "/sys/devices/virtual/powercap",
+            "/sys/firmware",
+        ]),
+        readonly_paths: words(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]),
+        ..oci::Linux::default()
+    };
+    oci::Spec {
+        oci_version: oci::OCI_VERSION.into(),
+        root: Some(oci::Root { path: "rootfs".into(), readonly: true }),
+        mounts,
+        process: Some(process),
+        hostname: Some("tinyrun".into()),
+        linux: Some(linux),
+        ..oci::Spec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{self, namespaces::flag_of};
+
+    #[test]
+    fn the_first_configuration_is_one_that_this_runtime_takes() {
+        let context = plan::Context { bundle: Path::new("/b"), terminal: true, idmap_root: false };
+        plan::plan(&first_spec(), context).unwrap();
+    }
+
+    #[test]
+    fn a_table_is_aligned() {
+        let rows = vec![["ID".to_owned(), "PID".to_owned()], ["web-1".to_owned(), "7".to_owned()]];
+        assert_eq!(table(rows), "ID      PID\nweb-1   7\n");
+    }
+
+    #[test]
+    fn features_names_every_namespace() {
+        for name in features()["linux"]["namespaces"].as_array().unwrap() {
+            let kind: oci::NamespaceKind = serde_json::from_value(name.clone()).unwrap();
+            assert_ne!(flag_of(kind), 0);
+        }
+    }
+}

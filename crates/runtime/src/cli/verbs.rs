@@ -1,0 +1,293 @@
+//! The verbs: their options, and what each calls.
+
+use std::path::PathBuf;
+
+use tinyd_core::{Error, Kind, Result, config::Signal};
+
+use super::{
+    World,
+    args::{Given, Opt, Until, switch, value},
+    report,
+};
+use crate::container::{self, CreateOptions, ExecOptions};
+
+/// One verb of the command line.
+pub(super) struct Verb {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) usage: &'static str,
+    pub(super) example: &'static str,
+    pub(super) options: &'static [Opt],
+    pub(super) until: Until,
+    pub(super) run: fn(&World, &Given) -> Result<u8>,
+}
+
+const HELP: Opt = switch("help", "print this").short('h');
+
+/// Options before the verb.
+pub(super) const GLOBAL: &[Opt] = &[
+    value("root", "DIR", "where containers are recorded (/run/tinyrun)"),
+    value("log", "FILE", "where failures are logged as well"),
+    value("log-format", "FORMAT", "text or json"),
+    switch("debug", "say more"),
+    switch("systemd-cgroup", "not supported"),
+    value("criu", "PATH", "ignored"),
+    value("rootless", "BOOL", "ignored"),
+    HELP,
+    switch("version", "print the version").short('v'),
+];
+
+const BUNDLE: Opt = value("bundle", "DIR", "the bundle (the working directory)").short('b');
+const PID_FILE: Opt = value("pid-file", "FILE", "where the process's number is written");
+const CONSOLE_SOCKET: Opt = value("console-socket", "PATH", "a unix socket that the terminal is sent to");
+const NO_PIVOT: Opt = switch("no-pivot", "not supported");
+const PRESERVE_FDS: Opt = value("preserve-fds", "N", "not supported, but for 0");
+const DETACH: Opt = switch("detach", "come back once it runs").short('d');
+const FAILPOINT: Opt = value("failpoint", "NAME", "the step that fails, for tests");
+
+const CREATE: &[Opt] = &[
+    BUNDLE,
+    PID_FILE,
+    CONSOLE_SOCKET,
+    NO_PIVOT,
+    switch("no-new-keyring", "accepted: no keyring is made"),
+    PRESERVE_FDS,
+    FAILPOINT,
+    HELP,
+];
+const RUN: &[Opt] = &[
+    BUNDLE,
+    PID_FILE,
+    CONSOLE_SOCKET,
+    NO_PIVOT,
+    switch("no-new-keyring", "accepted: no keyring is made"),
+    switch("no-subreaper", "accepted: orphans are the container's own"),
+    switch("keep", "do not delete it when it has ended"),
+    PRESERVE_FDS,
+    DETACH,
+    FAILPOINT,
+    HELP,
+];
+const EXEC: &[Opt] = &[
+    value("process", "FILE", "the process as JSON").short('p'),
+    PID_FILE,
+    CONSOLE_SOCKET,
+    DETACH,
+    switch("tty", "give it a terminal").short('t'),
+    value("cwd", "DIR", "its working directory"),
+    value("env", "KEY=VALUE", "an environment variable").short('e'),
+    value("user", "UID[:GID]", "who it runs as").short('u'),
+    value("cap", "CAP_NAME", "one more capability").short('c'),
+    switch("no-new-privs", "no program may gain privileges"),
+    PRESERVE_FDS,
+    HELP,
+];
+const FORMAT: Opt = value("format", "FORMAT", "table or json").short('f');
+
+/// Every verb.
+pub(super) const VERBS: &[Verb] = &[
+    Verb {
+        name: "create",
+        help: "make a container that waits for start",
+        usage: "[OPTIONS] ID",
+        example: "tinyrun create --bundle /srv/web web",
+        options: CREATE,
+        until: Until::End,
+        run: create,
+    },
+    Verb {
+        name: "run",
+        help: "create and start a container",
+        usage: "[OPTIONS] ID",
+        example: "tinyrun run --bundle /srv/web web",
+        options: RUN,
+        until: Until::End,
+        run,
+    },
+    Verb {
+        name: "start",
+        help: "start a created container",
+        usage: "ID",
+        example: "tinyrun start web",
+        options: &[HELP],
+        until: Until::End,
+        run: |world, given| container::start(&world.root, id(given)?).map(|()| 0),
+    },
+    Verb {
+        name: "exec",
+        help: "run one more process in a container",
+        usage: "[OPTIONS] ID COMMAND [ARGUMENTS]",
+        example: "tinyrun exec --tty web sh",
+        options: EXEC,
+        until: Until::FirstWord,
+        run: exec,
+    },
+    Verb {
+        name: "state",
+        help: "print where a container is, as JSON",
+        usage: "ID",
+        example: "tinyrun state web",
+        options: &[HELP],
+        until: Until::End,
+        run: |world, given| report::json(&container::state(&world.root, id(given)?)?),
+    },
+    Verb {
+        name: "kill",
+        help: "send a signal to a container",
+        usage: "[OPTIONS] ID [SIGNAL]",
+        example: "tinyrun kill web KILL",
+        options: &[switch("all", "to every process").short('a'), HELP],
+        until: Until::End,
+        run: kill,
+    },
+    Verb {
+        name: "delete",
+        help: "take away what is left of a container",
+        usage: "[OPTIONS] ID",
+        example: "tinyrun delete --force web",
+        options: &[switch("force", "kill it first").short('f'), HELP],
+        until: Until::End,
+        run: |world, given| container::delete(&world.root, id(given)?, given.has("force")).map(|()| 0),
+    },
+    Verb {
+        name: "list",
+        help: "print all containers",
+        usage: "[OPTIONS]",
+        example: "tinyrun list --format json",
+        options: &[FORMAT, switch("quiet", "print ids alone").short('q'), HELP],
+        until: Until::End,
+        run: |world, given| report::list(&container::list(&world.root)?, given),
+    },
+    Verb {
+        name: "ps",
+        help: "print a container's processes, as the host counts",
+        usage: "[OPTIONS] ID",
+        example: "tinyrun ps web",
+        options: &[FORMAT, HELP],
+        until: Until::End,
+        run: |world, given| report::processes(&container::processes(&world.root, id(given)?)?, given),
+    },
+    Verb {
+        name: "pause",
+        help: "freeze a container",
+        usage: "ID",
+        example: "tinyrun pause web",
+        options: &[HELP],
+        until: Until::End,
+        run: |world, given| container::pause(&world.root, id(given)?).map(|()| 0),
+    },
+    Verb {
+        name: "resume",
+        help: "thaw a container",
+        usage: "ID",
+        example: "tinyrun resume web",
+        options: &[HELP],
+        until: Until::End,
+        run: |world, given| container::resume(&world.root, id(given)?).map(|()| 0),
+    },
+    Verb {
+        name: "features",
+        help: "print what this runtime can do, as JSON",
+        usage: "",
+        example: "tinyrun features",
+        options: &[HELP],
+        until: Until::End,
+        run: |_, _| report::json(&report::features()),
+    },
+    Verb {
+        name: "spec",
+        help: "write a config.json to begin with",
+        usage: "[OPTIONS]",
+        example: "tinyrun spec --bundle /srv/web",
+        options: &[BUNDLE, HELP],
+        until: Until::End,
+        run: |_, given| report::write_spec(given.get("bundle")),
+    },
+];
+
+/// The verb of a name.
+pub(super) fn find(name: &str) -> Result<&'static Verb> {
+    VERBS
+        .iter()
+        .find(|verb| verb.name == name)
+        .ok_or_else(|| Error::invalid("command", format!("{name:?} is not known: see tinyrun --help")))
+}
+
+/// The one word that most verbs take.
+fn id(given: &Given) -> Result<&str> {
+    match given.words.as_slice() {
+        [id] => Ok(id),
+        [] => Err(Error::invalid("ID", "it is needed")),
+        [_, more, ..] => Err(Error::invalid("arguments", format!("{more:?} is one too many"))),
+    }
+}
+
+fn refuse_unsupported(given: &Given) -> Result<()> {
+    let refuse = |field: &str, why: &str| Err(Error::new(Kind::Unsupported, why).of_field(field));
+    if given.has("no-pivot") {
+        return refuse("--no-pivot", "a container always gets a root of its own");
+    }
+    if given.get("preserve-fds").is_some_and(|count| count != "0") {
+        return refuse("--preserve-fds", "no descriptor but 0, 1 and 2 reaches a container");
+    }
+    Ok(())
+}
+
+fn create_options(given: &Given) -> CreateOptions {
+    CreateOptions {
+        bundle: given.get("bundle").map(PathBuf::from),
+        pid_file: given.get("pid-file").map(PathBuf::from),
+        console_socket: given.get("console-socket").filter(|path| !path.is_empty()).map(PathBuf::from),
+        failpoint: given.get("failpoint").unwrap_or_default().to_owned(),
+    }
+}
+
+fn create(world: &World, given: &Given) -> Result<u8> {
+    refuse_unsupported(given)?;
+    let warnings = container::create(&world.root, id(given)?, &create_options(given))?;
+    world.log.warn(&warnings);
+    Ok(0)
+}
+
+fn run(world: &World, given: &Given) -> Result<u8> {
+    refuse_unsupported(given)?;
+    if given.has("keep") {
+        return Err(Error::new(Kind::Unsupported, "use create and start").of_field("--keep"));
+    }
+    let warn = |warnings: &[String]| world.log.warn(warnings);
+    container::run(&world.root, id(given)?, &create_options(given), given.has("detach"), warn)
+}
+
+fn exec(world: &World, given: &Given) -> Result<u8> {
+    refuse_unsupported(given)?;
+    let (id, args) = given.words.split_first().ok_or_else(|| Error::invalid("ID", "it is needed"))?;
+    let process = given.get("process").map(PathBuf::from);
+    if process.is_none() && args.is_empty() {
+        return Err(Error::invalid("COMMAND", "it is needed"));
+    }
+    let options = ExecOptions {
+        process,
+        args: args.to_vec(),
+        tty: given.has("tty"),
+        cwd: given.get("cwd").map(str::to_owned),
+        env: given.all("env"),
+        user: given.get("user").map(str::to_owned),
+        caps: given.all("cap"),
+        no_new_privs: given.has("no-new-privs"),
+        detach: given.has("detach"),
+        pid_file: given.get("pid-file").map(PathBuf::from),
+        console_socket: given.get("console-socket").filter(|path| !path.is_empty()).map(PathBuf::from),
+    };
+    container::exec(&world.root, id, &options, |warnings| world.log.warn(warnings))
+}
+
+fn kill(world: &World, given: &Given) -> Result<u8> {
+    let (id, signal) = match given.words.as_slice() {
+        [id] => (id, "TERM"),
+        [id, signal] => (id, signal.as_str()),
+        [] => return Err(Error::invalid("ID", "it is needed")),
+        [_, _, more, ..] => return Err(Error::invalid("arguments", format!("{more:?} is one too many"))),
+    };
+    let signal = Signal::parse("SIGNAL", signal)?;
+    container::kill(&world.root, id, signal.number(), given.has("all")).map(|()| 0)
+}

@@ -1,0 +1,184 @@
+//! `create`: everything but the program.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use tinyd_core::{Error, Kind, Result, oci, time::unix_nanos, wire};
+use tinyd_sys::fs;
+
+use super::{
+    console,
+    record::{Init, Place, Record, Root},
+    seal,
+};
+use crate::{
+    launch::{self, Gate, Launch, Prepared, Stdio, kernel, step},
+    plan,
+};
+
+/// How a container is created.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The bundle; the working directory when absent.
+    pub bundle: Option<PathBuf>,
+    /// Where the first process's number is written.
+    pub pid_file: Option<PathBuf>,
+    /// A unix socket that the terminal's master side is sent to.
+    pub console_socket: Option<PathBuf>,
+    /// The step that fails, for tests.
+    pub failpoint: String,
+}
+
+/// A bundle that was read.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    pub(super) dir: PathBuf,
+    pub(super) spec: oci::Spec,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Creates a container that waits for `start`. Returns warnings.
+///
+/// # Errors
+/// What is wrong with bundle or host; nothing of the container is left.
+pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<String>> {
+    let place = root.place(id)?;
+    let bundle = Bundle::read(options.bundle.as_deref())?;
+    bundle.protect_runtime()?;
+    let wants_terminal = bundle.wants_terminal();
+    if wants_terminal && options.console_socket.is_none() {
+        return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
+    }
+    let claimed = claim(&place, &bundle)?;
+    let gate = place.make_gate().map(Gate::Listener);
+    let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
+    let made = gate.and_then(|gate| prepare(&place, &bundle, stdio?, gate, &options.failpoint));
+    let mut prepared = undo_claim(&place, made)?;
+    let finished = finish(&place, claimed, &mut prepared, options);
+    match finished {
+        Ok(()) => Ok(prepared.warnings),
+        Err(error) => {
+            // The error that is told is the one that led here.
+            let _ = prepared.destroy();
+            let _ = place.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Writes down who is about to be made.
+pub(super) fn claim(place: &Place, bundle: &Bundle) -> Result<Record> {
+    let given = bundle
+        .spec
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.cgroups_path.clone())
+        .filter(|path| !path.is_empty());
+    let record = Record {
+        bundle: bundle.dir.clone(),
+        cgroup: given.unwrap_or_else(|| launch::default_cgroup(&place.id)),
+        process: None,
+        created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
+    };
+    place.claim(&record, &bundle.bytes)?;
+    Ok(record)
+}
+
+/// Makes the container; relative paths are the bundle's.
+pub(super) fn prepare(
+    place: &Place,
+    bundle: &Bundle,
+    stdio: Stdio,
+    gate: Gate,
+    failpoint: &str,
+) -> Result<Prepared> {
+    let root = bundle.spec.root.as_ref().ok_or_else(|| Error::invalid("root", "a root is needed"))?;
+    let rootfs = wire::Rootfs::Directory { path: PathBuf::from(&root.path) };
+    let seccomp = seccomp_of(&bundle.spec);
+    launch::prepare(Launch {
+        id: &place.id,
+        spec: &bundle.spec,
+        bundle: &bundle.dir,
+        rootfs: &rootfs,
+        seccomp: &seccomp,
+        stdio,
+        idmap_root: false,
+        die_with_parent: false,
+        gate,
+        init: false,
+        failpoint,
+    })
+}
+
+/// The filter that a configuration asks for; none when it does not.
+pub(super) fn seccomp_of(spec: &oci::Spec) -> wire::Seccomp {
+    let given = spec.linux.as_ref().and_then(|linux| linux.seccomp.clone());
+    given.map_or(wire::Seccomp::Unconfined, wire::Seccomp::Profile)
+}
+
+/// Gives the id back when what it was claimed for did not come about.
+pub(super) fn undo_claim<T>(place: &Place, made: Result<T>) -> Result<T> {
+    made.inspect_err(|_| {
+        let _ = place.remove();
+    })
+}
+
+/// Tells whoever has to know of the new container.
+pub(super) fn finish(
+    place: &Place,
+    record: Record,
+    prepared: &mut Prepared,
+    options: &CreateOptions,
+) -> Result<()> {
+    place.write(&Record { process: Some(Init::of(prepared.pid)?), ..record })?;
+    if let (Some(socket), Some(master)) = (&options.console_socket, &prepared.terminal) {
+        console::send_master(socket, master.as_fd())?;
+    }
+    write_pid_file(options.pid_file.as_deref(), prepared.pid)
+}
+
+pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write_atomic_volatile(path, pid.to_string().as_bytes()).map_err(step("--pid-file"))
+}
+
+impl Bundle {
+    /// Reads `config.json` of a bundle.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidArgument` with the place in the file.
+    pub(super) fn read(dir: Option<&Path>) -> Result<Bundle> {
+        const BYTES_MAX: u64 = 16 << 20;
+        let dir =
+            std::path::absolute(dir.unwrap_or(Path::new("."))).map_err(|error| kernel("--bundle", &error))?;
+        let path = dir.join("config.json");
+        let file = std::fs::File::open(&path).map_err(|error| {
+            let kind =
+                if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Internal };
+            Error::new(kind, format!("open {}: {error}", path.display())).of_field("--bundle")
+        })?;
+        let bytes = fs::read_limited(OwnedFd::from(file), BYTES_MAX).map_err(step("read config.json"))?;
+        let spec = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::invalid("config.json", error.to_string()))?;
+        Ok(Bundle { dir, spec, bytes })
+    }
+
+    pub(super) fn wants_terminal(&self) -> bool {
+        self.spec.process.as_ref().is_some_and(|process| process.terminal)
+    }
+
+    /// Keeps the runtime's own file out of the container's reach, when its root could write it.
+    pub(super) fn protect_runtime(&self) -> Result<()> {
+        if self.root_is_the_hosts() { seal::require_unwritable_image() } else { Ok(()) }
+    }
+
+    /// Whether the container's root may write what belongs to the host's root.
+    fn root_is_the_hosts(&self) -> bool {
+        let Some(linux) = &self.spec.linux else { return true };
+        let namespaces = plan::namespaces::plan(linux).ok();
+        let ids = namespaces.and_then(|namespaces| namespaces.ids);
+        ids.is_none_or(|ids| ids.uids.iter().any(|range| range.outside == 0))
+    }
+}

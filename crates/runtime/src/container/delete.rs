@@ -1,0 +1,46 @@
+//! `delete`: takes away what is left of a container. Idempotent: every part that is gone already is fine.
+
+use tinyd_core::{Error, Kind, Result, oci::Status};
+
+use super::{
+    record::{Place, Root},
+    state::observe,
+};
+use crate::cgroup::Cgroup;
+
+/// Deletes a container that has ended, one that was only created, or with `force` any.
+///
+/// # Errors
+/// `NotFound` (unless forced), `WrongState` for one that runs, all that could not be removed.
+pub fn delete(root: &Root, id: &str, force: bool) -> Result<()> {
+    let place = root.place(id)?;
+    if force && !place.exists() {
+        return Ok(());
+    }
+    let cgroup = match observe(&place) {
+        Ok(seen) => match seen.status {
+            Status::Stopped | Status::Created => seen.record.cgroup,
+            Status::Creating | Status::Running | Status::Paused if force => seen.record.cgroup,
+            Status::Creating | Status::Running | Status::Paused => {
+                let message =
+                    format!("cannot delete container {id:?} that is not stopped: it is {}", seen.word());
+                return Err(Error::new(Kind::WrongState, message));
+            }
+        },
+        // Whoever made it died before its record was whole: what it would have made has the default name.
+        Err(_) if force => crate::launch::default_cgroup(id),
+        Err(error) => return Err(error),
+    };
+    remove(&place, &cgroup)
+}
+
+/// Goes on after a failure, and tells all of them.
+fn remove(place: &Place, cgroup: &str) -> Result<()> {
+    let cgroup = match Cgroup::open(cgroup) {
+        Ok(cgroup) => cgroup.remove(),
+        Err(error) if error.kind() == Kind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    // With a cgroup left the record stays: another delete can try again.
+    cgroup.and_then(|()| place.remove())
+}

@@ -1,0 +1,166 @@
+//! `exec`: one more process in a container that runs.
+
+use std::{
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use tinyd_core::{Error, Kind, Result, oci, oci::Status};
+use tinyd_sys::{process, tty};
+
+use super::{
+    console::{self, Proxy},
+    create::{seccomp_of, write_pid_file},
+    record::Root,
+    run::{Foreground, supervise},
+    seal,
+    state::observe,
+};
+use crate::{
+    cgroup::Cgroup,
+    exec::{self, Target},
+    launch::{Stdio, kernel, step},
+};
+
+/// How a process is added.
+#[derive(Clone, Debug, Default)]
+pub struct ExecOptions {
+    /// A file with the whole process as JSON; the rest but the last four is taken from it then.
+    pub process: Option<PathBuf>,
+    /// argv, when there is no such file.
+    pub args: Vec<String>,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// Working directory.
+    pub cwd: Option<String>,
+    /// KEY=VALUE, after the container's own.
+    pub env: Vec<String>,
+    /// `uid[:gid]`.
+    pub user: Option<String>,
+    /// `CAP_…` beside the container's own.
+    pub caps: Vec<String>,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
+    /// Whether to come back at once.
+    pub detach: bool,
+    /// Where the process's number is written.
+    pub pid_file: Option<PathBuf>,
+    /// A unix socket that the terminal's master side is sent to.
+    pub console_socket: Option<PathBuf>,
+}
+
+/// Runs a process in a container; its exit status, or 0 when detached. `warn` is told what could not be done.
+///
+/// # Errors
+/// `WrongState` unless the container runs; what kept the program from being executed.
+pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String])) -> Result<u8> {
+    let place = root.place(id)?;
+    let seen = observe(&place)?;
+    let (Status::Running | Status::Created, Some(pidfd), Some(first)) =
+        (seen.status, &seen.pidfd, seen.record.process)
+    else {
+        let message = format!("cannot exec in container {id:?}: it is {}", seen.word());
+        return Err(Error::new(Kind::WrongState, message));
+    };
+    let spec = place.spec()?;
+    seal::require_unwritable_image()?;
+    let added = added(&spec, options)?;
+    if added.terminal && options.detach && options.console_socket.is_none() {
+        return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
+    }
+    let signals =
+        if options.detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
+    let cgroup = Cgroup::open(&seen.record.cgroup)?;
+    let target = Target { pid: first.pid, pidfd: pidfd.as_fd(), cgroup: &cgroup, spec: &spec };
+    let stdio = if added.terminal { Stdio::Terminal } else { console::inherited()? };
+    let running = exec::exec(target, &added, &seccomp_of(&spec), stdio)?;
+    warn(&running.warnings);
+    if let (Some(socket), Some(master)) = (&options.console_socket, &running.terminal) {
+        console::send_master(socket, master.as_fd())?;
+    }
+    write_pid_file(options.pid_file.as_deref(), running.pid)?;
+    let Some(signals) = signals else { return Ok(0) };
+    let stdin = std::io::stdin();
+    let master = running.terminal.filter(|_| options.console_socket.is_none());
+    let _raw = master.as_ref().and_then(|_| tty::Raw::enter(&stdin).ok());
+    supervise(Foreground { pidfd: running.pidfd.as_fd(), signals: &signals, proxy: master.map(Proxy::new) })
+}
+
+/// The process to add: a file's, or the container's own with other words.
+fn added(spec: &oci::Spec, options: &ExecOptions) -> Result<oci::Process> {
+    if let Some(path) = &options.process {
+        return read_process(path, options);
+    }
+    let mut process = spec.process.clone().unwrap_or_default();
+    process.args.clone_from(&options.args);
+    process.terminal = options.tty;
+    process.console_size = None;
+    process.no_new_privileges |= options.no_new_privs;
+    process.env.extend(options.env.iter().cloned());
+    if let Some(cwd) = &options.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    if let Some(user) = &options.user {
+        process.user = parse_user(user, &process.user)?;
+    }
+    if !options.caps.is_empty() {
+        let caps = process.capabilities.get_or_insert_default();
+        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            set.extend(options.caps.iter().cloned());
+        }
+    }
+    Ok(process)
+}
+
+fn read_process(path: &Path, options: &ExecOptions) -> Result<oci::Process> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| kernel(&format!("--process: read {}", path.display()), &error))?;
+    let mut process: oci::Process =
+        serde_json::from_slice(&bytes).map_err(|error| Error::invalid("--process", error.to_string()))?;
+    process.terminal |= options.tty;
+    Ok(process)
+}
+
+/// `uid[:gid]`: numbers only, as the specification has no names.
+fn parse_user(text: &str, current: &oci::User) -> Result<oci::User> {
+    let (uid, gid) = text.split_once(':').map_or((text, None), |(uid, gid)| (uid, Some(gid)));
+    let number = |part: &str| {
+        let id = part.parse::<u32>().ok().filter(|id| i32::try_from(*id).is_ok());
+        id.ok_or_else(|| Error::invalid("--user", format!("{text:?} is not UID[:GID], each 0 to 2147483647")))
+    };
+    let uid = number(uid)?;
+    let gid = gid.map_or(Ok(current.gid), number)?;
+    Ok(oci::User { uid, gid, umask: current.umask, additional_gids: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_numbers_that_do_not_wrap() {
+        let current = oci::User { gid: 7, ..oci::User::default() };
+        let user = parse_user("1000:50", &current).unwrap();
+        assert_eq!((user.uid, user.gid), (1000, 50));
+        assert_eq!(parse_user("5", &current).unwrap().gid, 7);
+        for bad in ["4294967296", "-1", "root", "1:", ":1", ""] {
+            assert_eq!(parse_user(bad, &current).unwrap_err().field(), Some("--user"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_containers_process_is_the_pattern() {
+        let own = oci::Process {
+            cwd: "/srv".into(),
+            env: vec!["A=1".into()],
+            terminal: true,
+            ..oci::Process::default()
+        };
+        let spec = oci::Spec { process: Some(own), ..oci::Spec::default() };
+        let options =
+            ExecOptions { args: vec!["ls".into()], env: vec!["B=2".into()], ..ExecOptions::default() };
+        let process = added(&spec, &options).unwrap();
+        assert_eq!((process.cwd.as_str(), process.terminal), ("/srv", false));
+        assert_eq!(process.env, ["A=1", "B=2"]);
+    }
+}

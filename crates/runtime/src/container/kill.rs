@@ -1,0 +1,49 @@
+//! `kill`: a signal to the first process, or to all.
+
+use std::os::fd::AsFd;
+
+use tinyd_core::{Error, Kind, Result, oci::Status};
+use tinyd_sys::process;
+
+use super::{record::Root, state::observe};
+use crate::{cgroup::Cgroup, launch::step};
+
+/// Sends signal `number` to the first process, or to every process.
+///
+/// # Errors
+/// `WrongState` when it has ended (and not all were meant).
+pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
+    let seen = observe(&root.place(id)?)?;
+    if all {
+        return kill_all(&seen.record.cgroup, number);
+    }
+    match (seen.status, &seen.pidfd) {
+        (Status::Created | Status::Running | Status::Paused, Some(pidfd)) => {
+            process::pidfd_signal(pidfd.as_fd(), number).map_err(step("kill"))
+        }
+        (Status::Creating | Status::Created | Status::Running | Status::Paused | Status::Stopped, _) => {
+            let message =
+                format!("cannot kill container {id:?}: container not running: it is {}", seen.word());
+            Err(Error::new(Kind::WrongState, message))
+        }
+    }
+}
+
+fn kill_all(cgroup: &str, number: i32) -> Result<()> {
+    let cgroup = match Cgroup::open(cgroup) {
+        Ok(cgroup) => cgroup,
+        // Nobody is left in a cgroup that is gone.
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if number == libc::SIGKILL {
+        return cgroup.kill_all();
+    }
+    for pid in cgroup.pids()? {
+        // One that has ended meanwhile needs no signal.
+        if let Ok(pidfd) = process::pidfd_open(pid) {
+            let _ = process::pidfd_signal(pidfd.as_fd(), number);
+        }
+    }
+    Ok(())
+}

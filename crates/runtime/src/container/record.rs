@@ -1,0 +1,320 @@
+//! What is known of a container between two commands: a directory per container with its record, its configuration, and the socket
+//! at which it waits. The record is there before anything of the container is.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+};
+use serde::{Deserialize, Serialize};
+use tinyd_core::{Error, Kind, Result, error::chain, oci};
+use tinyd_sys::{fs, process};
+
+use crate::launch::{kernel, step};
+
+const RECORD: &str = "state.json";
+const CONFIG: &str = "config.json";
+const GATE: &str = "gate";
+
+/// Where the records are.
+#[derive(Clone, Debug)]
+pub struct Root(PathBuf);
+
+/// A container's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Its bundle, absolute.
+    pub(super) bundle: PathBuf,
+    /// Its cgroup.
+    pub(super) cgroup: String,
+    /// Its first process; none while it is being created.
+    pub(super) process: Option<Init>,
+    /// When it was created, in nanoseconds since the epoch.
+    pub(super) created_unix_nanos: i64,
+}
+
+/// A first process, recognisable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Init {
+    /// As the host counts.
+    pub(super) pid: i32,
+    /// Field 22 of /proc/PID/stat: the pid is believed only with it.
+    pub(super) start_time: u64,
+}
+
+impl Root {
+    /// The records' directory: `given`, or the usual one. It is made when a container is.
+    #[must_use]
+    pub fn new(given: Option<PathBuf>) -> Root {
+        let usual = || {
+            let private =
+                std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+            private.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join("tinyrun")
+        };
+        Root(given.unwrap_or_else(usual))
+    }
+
+    /// The ids of all records.
+    ///
+    /// # Errors
+    /// When the directory cannot be read; one that is missing has none.
+    pub(super) fn ids(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(kernel(&format!("read {}", self.0.display()), &error)),
+        };
+        let mut ids: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|id| check_id(id).is_ok())
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The place of one container, which may not exist.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no id.
+    pub(super) fn place(&self, id: &str) -> Result<Place> {
+        check_id(id)?;
+        Ok(Place { id: id.to_owned(), dir: self.0.join(id) })
+    }
+}
+
+/// The specification leaves ids open; these are safe as a file name and in a cgroup path.
+fn check_id(id: &str) -> Result<()> {
+    const BYTES_MAX: usize = 1024;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.');
+    if !id.is_empty() && id.len() <= BYTES_MAX && id != "." && id != ".." && id.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Error::invalid("id", format!("{id:?} is not a container id: letters, digits, '_', '+', '-' and '.'")))
+}
+
+/// One container's directory.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) id: String,
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Takes the id, and writes the first record: from here on `delete` finds everything that may come.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when it is taken.
+    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<()> {
+        let root = self.dir.parent().unwrap_or(Path::new("/"));
+        match rustix::fs::mkdir(&self.dir, Mode::RWXU) {
+            Err(rustix::io::Errno::NOENT) => {
+                std::fs::create_dir_all(root)
+                    .map_err(|error| kernel(&format!("make {}", root.display()), &error))?;
+                rustix::fs::chmod(root, Mode::RWXU).map_err(|error| kernel("chmod(records)", &error))?;
+                rustix::fs::mkdir(&self.dir, Mode::RWXU).map_err(|error| self.taken(error))?;
+            }
+            made => made.map_err(|error| self.taken(error))?,
+        }
+        self.write(record)?;
+        fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
+    }
+
+    fn taken(&self, error: rustix::io::Errno) -> Error {
+        match error {
+            rustix::io::Errno::EXIST => {
+                Error::new(Kind::AlreadyExists, format!("container {:?} exists", self.id))
+            }
+            error => kernel(&format!("make {}", self.dir.display()), &error),
+        }
+    }
+
+    /// Replaces the record.
+    ///
+    /// # Errors
+    /// The call that the kernel refused.
+    pub(super) fn write(&self, record: &Record) -> Result<()> {
+        let bytes = serde_json::to_vec(record).map_err(|error| kernel("write the record", &error))?;
+        fs::write_atomic_volatile(&self.dir.join(RECORD), &bytes).map_err(step("write the record"))
+    }
+
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such container.
+    pub(super) fn read(&self) -> Result<Record> {
+        let bytes = self.read_file(RECORD)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| kernel(&format!("read the record of {}", self.id), &error))
+    }
+
+    /// Reads the configuration that the container was made from.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such container.
+    pub(super) fn spec(&self) -> Result<oci::Spec> {
+        let bytes = self.read_file(CONFIG)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| kernel(&format!("read the configuration of {}", self.id), &error))
+    }
+
+    fn read_file(&self, name: &str) -> Result<Vec<u8>> {
+        std::fs::read(self.dir.join(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id))
+            }
+            _ => kernel(&format!("read {name} of {}", self.id), &error),
+        })
+    }
+
+    /// Whether there is such a container.
+    pub(super) fn exists(&self) -> bool {
+        self.dir.exists()
+    }
+
+    /// Takes the directory away.
+    ///
+    /// # Errors
+    /// The call that the kernel refused; one that is gone is no error.
+    pub(super) fn remove(&self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(kernel(&format!("remove {}", self.dir.display()), &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Makes the socket at which the first process waits for `start`.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn make_gate(&self) -> Result<OwnedFd> {
+        let failed = |error: rustix::io::Errno| kernel("make the gate", &error);
+        let socket = gate_socket().map_err(failed)?;
+        let near = Near::open(&self.dir).map_err(failed)?;
+        rustix::net::bind(&socket, &near.address().map_err(failed)?).map_err(failed)?;
+        rustix::net::listen(&socket, 1).map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// Whether the first process still waits.
+    pub(super) fn waits(&self) -> bool {
+        self.dir.join(GATE).exists()
+    }
+
+    /// Connects to the gate and takes it away: a container is started once.
+    ///
+    /// # Errors
+    /// `WrongState` when nobody waits there.
+    pub(super) fn open_gate(&self) -> Result<OwnedFd> {
+        let gone = |error: &dyn std::error::Error| {
+            Error::new(
+                Kind::WrongState,
+                format!("container {:?} is not waiting to be started: {}", self.id, chain(error)),
+            )
+        };
+        let socket = gate_socket().map_err(|error| kernel("open the gate", &error))?;
+        let near = Near::open(&self.dir).map_err(|error| gone(&error))?;
+        let address = near.address().map_err(|error| gone(&error))?;
+        rustix::net::connect(&socket, &address).map_err(|error| gone(&error))?;
+        std::fs::remove_file(self.dir.join(GATE)).map_err(|error| gone(&error))?;
+        Ok(socket)
+    }
+}
+
+/// A directory reached by descriptor: a socket's address holds no more than 107 bytes, and a path may be longer.
+struct Near(OwnedFd);
+
+impl Near {
+    fn open(dir: &Path) -> rustix::io::Result<Near> {
+        rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map(Near)
+    }
+
+    fn address(&self) -> rustix::io::Result<SocketAddrUnix> {
+        use std::os::fd::AsRawFd;
+        SocketAddrUnix::new(format!("/proc/self/fd/{}/{GATE}", self.0.as_fd().as_raw_fd()))
+    }
+}
+
+fn gate_socket() -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+impl Init {
+    /// A process that exists and has not ended.
+    ///
+    /// # Errors
+    /// When it has, or /proc cannot be read.
+    pub(super) fn of(pid: i32) -> Result<Init> {
+        let start_time =
+            alive_since(pid).ok_or_else(|| Error::new(Kind::Internal, format!("process {pid} has ended")))?;
+        Ok(Init { pid, start_time })
+    }
+
+    /// Its descriptor, if it is still the one that was recorded and has not ended.
+    #[must_use]
+    pub(super) fn open(&self) -> Option<OwnedFd> {
+        // The descriptor first: from then on the number cannot be given to another process unnoticed.
+        let pidfd = process::pidfd_open(self.pid).ok()?;
+        (alive_since(self.pid) == Some(self.start_time)).then_some(pidfd)
+    }
+}
+
+/// The start time of a process that has not ended.
+fn alive_since(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    let start_time = fields.nth(18)?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(start_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_safe_names() {
+        for good in ["a", "web.1", "A_b+c-d", "..a"] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "a\n", "é", &"x".repeat(1025)] {
+            assert!(check_id(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_pid_is_believed_with_its_start_time_only() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let this = Init::of(pid).unwrap();
+        assert!(this.open().is_some());
+        assert!(Init { start_time: this.start_time + 1, ..this }.open().is_none());
+    }
+
+    #[test]
+    fn an_id_is_claimed_once_and_removed_whole() {
+        let root = Root(std::env::temp_dir().join(format!("tinyrun-record-{}", std::process::id())));
+        let place = root.place("a").unwrap();
+        let record =
+            Record { bundle: "/b".into(), cgroup: "/c".into(), process: None, created_unix_nanos: 1 };
+        place.claim(&record, b"{}").unwrap();
+        assert_eq!(place.claim(&record, b"{}").unwrap_err().kind(), Kind::AlreadyExists);
+        assert_eq!(place.read().unwrap(), record);
+        let gate = place.make_gate().unwrap();
+        assert!(place.waits());
+        place.open_gate().unwrap();
+        assert_eq!(place.open_gate().unwrap_err().kind(), Kind::WrongState);
+        drop(gate);
+        place.remove().unwrap();
+        place.remove().unwrap();
+        assert!(root.ids().unwrap().is_empty());
+        std::fs::remove_dir(&root.0).unwrap();
+    }
+}

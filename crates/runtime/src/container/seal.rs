@@ -1,0 +1,75 @@
+//! Keeps the runtime's own file out of reach: a container's root that is the host's root could write it through
+//! /proc/PID/exe while the runtime is inside (CVE-2019-5736).
+//!
+//! The runtime executes itself once more from a read-only mount of its own file that is attached nowhere: no copy is made, and
+//! what is opened through /proc/PID/exe is on that mount. Where there are no detached mounts it is copied to a sealed memory file.
+
+use std::{
+    ffi::CString,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use tinyd_core::{Error, Kind, Result};
+use tinyd_sys::{
+    mount::{self, Attr},
+    process::{self, Strings},
+};
+
+use crate::launch::{kernel, step};
+
+/// Says that this is the second execution, so that there is never a third.
+const MARK: &str = "TINYRUN_SEALED=1";
+
+/// Comes back when this process's image cannot be written through /proc. Otherwise the process begins again from one that cannot.
+///
+/// # Errors
+/// When there is no way to one.
+pub(super) fn require_unwritable_image() -> Result<()> {
+    if process::own_image_is_unwritable().map_err(step("look at the runtime's own file"))? {
+        return Ok(());
+    }
+    if std::env::var_os("TINYRUN_SEALED").is_some() {
+        return Err(Error::new(
+            Kind::Internal,
+            "the runtime's own file cannot be protected from the container",
+        ));
+    }
+    let image = match read_only_view() {
+        Ok(image) => image,
+        Err(_) => sealed_copy()?,
+    };
+    let args = std::env::args_os().map(|arg| c_string(arg.into_vec())).collect();
+    let env =
+        std::env::vars_os().map(|(key, value)| c_string([key.into_vec(), value.into_vec()].join(&b'=')));
+    let env = env.chain([c_string(MARK.into())]).collect();
+    let error = process::execve_fd(image.as_fd(), &Strings::new(args), &Strings::new(env));
+    Err(step("execute the runtime again")(error))
+}
+
+fn c_string(bytes: Vec<u8>) -> CString {
+    // Arguments and environment came from C strings.
+    CString::new(bytes).unwrap_or_default()
+}
+
+fn read_only_view() -> tinyd_sys::Result<OwnedFd> {
+    let view = mount::clone_path(c"/proc/self/exe", false)?;
+    mount::set_attr(view.as_fd(), Attr { set: Attr::RDONLY, ..Attr::default() }, false)?;
+    Ok(view)
+}
+
+fn sealed_copy() -> Result<OwnedFd> {
+    let failed = |error: rustix::io::Errno| kernel("copy the runtime's own file", &error);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = rustix::fs::memfd_create(c"tinyrun", flags).map_err(failed)?;
+    let mut own =
+        std::fs::File::open("/proc/self/exe").map_err(|error| kernel("open(/proc/self/exe)", &error))?;
+    let mut file = std::fs::File::from(copy);
+    std::io::copy(&mut own, &mut file).map_err(|error| kernel("copy the runtime's own file", &error))?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&file, seals).map_err(failed)?;
+    Ok(file.into())
+}

@@ -1,0 +1,22 @@
+//! `start`: lets the program of a created container go.
+
+use tinyd_core::{Error, Kind, Result, oci::Status};
+
+use super::{record::Root, state::observe};
+use crate::launch;
+
+/// Starts a container that waits.
+///
+/// # Errors
+/// `WrongState` unless it is created; what kept its program from being executed.
+pub fn start(root: &Root, id: &str) -> Result<()> {
+    let place = root.place(id)?;
+    let seen = observe(&place)?;
+    if seen.status != Status::Created {
+        return Err(Error::new(
+            Kind::WrongState,
+            format!("cannot start container {id:?}: it is {}", seen.word()),
+        ));
+    }
+    launch::start_through(place.open_gate()?)
+}

@@ -1,0 +1,77 @@
+//! `state`: where a container is, asked of the kernel.
+
+use std::os::fd::OwnedFd;
+
+use tinyd_core::{
+    Result,
+    oci::{self, Status},
+};
+
+use super::record::{Place, Record, Root};
+use crate::cgroup::Cgroup;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) record: Record,
+    pub(super) status: Status,
+    /// Its first process, while there is one.
+    pub(super) pidfd: Option<OwnedFd>,
+}
+
+impl Seen {
+    /// The word for its state.
+    pub(super) fn word(&self) -> &'static str {
+        match self.status {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// Asks four questions: is there a process, is it that one, does it wait, is it frozen.
+pub(super) fn observe(place: &Place) -> Result<Seen> {
+    let record = place.read()?;
+    let pidfd = record.process.as_ref().and_then(super::record::Init::open);
+    let status = match (record.process, &pidfd) {
+        (None, _) => Status::Creating,
+        (Some(_), None) => Status::Stopped,
+        (Some(_), Some(_)) if place.waits() => Status::Created,
+        (Some(_), Some(_)) => {
+            let frozen = Cgroup::open(&record.cgroup).and_then(|cgroup| cgroup.frozen()).unwrap_or(false);
+            if frozen { Status::Paused } else { Status::Running }
+        }
+    };
+    Ok(Seen { record, status, pidfd })
+}
+
+/// The state of a container as the specification spells it.
+///
+/// # Errors
+/// `NotFound`.
+pub fn state(root: &Root, id: &str) -> Result<oci::ContainerState> {
+    let place = root.place(id)?;
+    let seen = observe(&place)?;
+    let spec = place.spec()?;
+    let pid = seen.record.process.filter(|_| seen.pidfd.is_some()).map_or(0, |process| process.pid);
+    Ok(oci::ContainerState {
+        oci_version: oci::OCI_VERSION.to_owned(),
+        id: id.to_owned(),
+        status: seen.status,
+        pid: Some(pid),
+        bundle: seen.record.bundle.display().to_string(),
+        annotations: spec.annotations,
+    })
+}
+
+/// The processes of a container, as the host counts.
+///
+/// # Errors
+/// `NotFound`.
+pub fn processes(root: &Root, id: &str) -> Result<Vec<i32>> {
+    let record = root.place(id)?.read()?;
+    Cgroup::open(&record.cgroup)?.pids()
+}

@@ -1,0 +1,75 @@
+//! Covers paths of the container: with themselves read-only, or with nothing.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::fs::{FileType, OFlags};
+use tinyd_sys::{
+    Result, fs,
+    mount::{self, Attr, FsContext},
+    path,
+};
+
+/// What paths are masked with: opened and checked once.
+#[derive(Debug, Default)]
+pub(super) struct Covers {
+    null: Option<OwnedFd>,
+    empty: Option<OwnedFd>,
+}
+
+impl Covers {
+    /// Makes what is at `path`, and every mount below it, read-only. What is not there needs no cover.
+    pub(super) fn read_only(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
+        let Some(target) = existing(root, path)? else { return Ok(()) };
+        let cover = mount::clone_fd(target.as_fd(), true)?;
+        mount::set_attr(cover.as_fd(), Attr { set: Attr::RDONLY, ..Attr::default() }, true)?;
+        mount::attach(cover.as_fd(), target.as_fd())
+    }
+
+    /// Covers a file with /dev/null and a directory with an empty one. What is not there needs no cover.
+    pub(super) fn mask(&mut self, root: BorrowedFd<'_>, path: &Path) -> Result<()> {
+        let Some(target) = existing(root, path)? else { return Ok(()) };
+        let cover = match fs::file_type(target.as_fd())? {
+            FileType::Directory => match &self.empty {
+                Some(empty) => mount::clone_fd(empty.as_fd(), false)?,
+                None => {
+                    let empty = empty_directory()?;
+                    mount::attach(empty.as_fd(), target.as_fd())?;
+                    // Only what is attached can be copied on every kernel: the first cover is the one the others are made of.
+                    self.empty = Some(empty);
+                    return Ok(());
+                }
+            },
+            _ => mount::clone_fd(self.null()?, false)?,
+        };
+        mount::attach(cover.as_fd(), target.as_fd())
+    }
+
+    /// The host's /dev/null: the old root is still this process's root, and nothing of the container's is on the way.
+    fn null(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.null.is_none() {
+            self.null = Some(fs::open_char_device(Path::new("/dev/null"), 1, 3)?);
+        }
+        match &self.null {
+            Some(null) => Ok(null.as_fd()),
+            None => Err(tinyd_sys::Error::new("open(/dev/null)", rustix::io::Errno::NODEV)),
+        }
+    }
+}
+
+fn existing(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>> {
+    match path::open_in_root(root, path, OFlags::PATH) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn empty_directory() -> Result<OwnedFd> {
+    let context = FsContext::open("tmpfs")?;
+    context.set("mode", "555")?;
+    context.set("nr_inodes", "1")?;
+    context.mount(Attr::RDONLY | Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)
+}

@@ -1,0 +1,161 @@
+//! Makes the container's mounts: each is attached to a descriptor that was reached inside the root, and looked at again
+//! afterwards.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Component, Path},
+};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use tinyd_core::{Error, Kind, Result};
+use tinyd_sys::{
+    Ask, fs,
+    mount::{self, Attr, FsContext},
+    ns::Proc,
+    path::{self, Missing},
+};
+
+use super::{impossible, walk::Walk};
+use crate::{
+    launch::{View, step},
+    plan::mounts::{self as plan, Mount, What},
+};
+
+/// Directories that an image must not turn into something else: what is mounted below them is what protects the host.
+const REAL: [&str; 3] = ["proc", "sys", "dev"];
+
+impl Walk<'_> {
+    /// Makes one mount.
+    pub(super) fn mount(&mut self, mount: &Mount) -> Result<()> {
+        let named = |error| step(&mount.field)(error);
+        self.require_real_directory(&mount.destination).map_err(named)?;
+        match &mount.what {
+            What::Source(at) => {
+                let source = self.sources.get_mut(*at).and_then(Option::take);
+                let source = source.ok_or_else(|| impossible("a source that was not opened"))?;
+                self.attach(mount, &source)
+            }
+            What::Fs { kind, source, data, attr } => {
+                let fs = new_fs(kind, source.as_deref(), data, attr.set).map_err(named)?;
+                self.attach(mount, &fs)?;
+                if attr.propagation != 0 {
+                    let attr = Attr { propagation: attr.propagation, ..Attr::default() };
+                    mount::set_attr(fs.as_fd(), attr, true).map_err(named)?;
+                }
+                self.remember(kind, mount, fs).map_err(named)
+            }
+            What::Cgroup { attributes } => self.mount_cgroup(mount, *attributes),
+        }
+    }
+
+    /// Keeps what later steps need by descriptor.
+    fn remember(&mut self, kind: &str, mount: &Mount, fs: OwnedFd) -> tinyd_sys::Result<()> {
+        match kind {
+            "proc" if mount.destination == Path::new("/proc") => self.proc = Some(Proc::of_mount(fs)?),
+            "devpts" if mount.destination == Path::new("/dev/pts") => self.devpts = Some(fs),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn attach(&self, mount: &Mount, tree: &OwnedFd) -> Result<()> {
+        let is_dir = fs::file_type(tree.as_fd()).map_err(step(&mount.field))? == FileType::Directory;
+        let missing = if is_dir { Missing::Directory } else { Missing::File };
+        let root = self.root()?.as_fd();
+        let target = path::open_or_make(root, &mount.destination, missing).map_err(step(&mount.field))?;
+        require_outside_proc(target.as_fd(), mount)?;
+        mount::attach(tree.as_fd(), target.as_fd()).map_err(step(&mount.field))?;
+        require_there(root, tree.as_fd(), mount)
+    }
+
+    /// /proc, /sys and /dev of the root are directories, not links to somewhere else.
+    fn require_real_directory(&mut self, destination: &Path) -> tinyd_sys::Result<()> {
+        let Some(Component::Normal(first)) = destination.components().nth(1) else { return Ok(()) };
+        let Some(name) = REAL.into_iter().find(|name| first == *name) else { return Ok(()) };
+        if self.real.contains(&name) {
+            return Ok(());
+        }
+        let root = self.root().map_err(|_| tinyd_sys::Error::new("open root", rustix::io::Errno::BADF))?;
+        match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
+            // A read-only root with the directory in it is fine; without it the next call says so.
+            Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => {}
+            Err(error) => return Err(error).ask(format_args!("mkdirat(/{name})")),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(root, name, flags, Mode::empty())
+            .ask(format_args!("openat(/{name}, no link followed)"))?;
+        self.real.push(name);
+        Ok(())
+    }
+
+    fn mount_cgroup(&mut self, mount: &Mount, attributes: u64) -> Result<()> {
+        let named = |error| step(&mount.field)(error);
+        let view = self.cgroup_view.take().ok_or_else(|| impossible("the cgroup is mounted twice"))?;
+        let attr = Attr { set: attributes, ..Attr::default() };
+        match view {
+            View::Unified(tree) => {
+                mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
+                self.attach(mount, &tree)
+            }
+            View::Hierarchies { mounts, links } => {
+                let data = [("mode".to_owned(), Some("755".to_owned()))];
+                let dir = new_fs("tmpfs", Some("tmpfs"), &data, attributes & !Attr::RDONLY).map_err(named)?;
+                self.attach(mount, &dir)?;
+                for (name, tree) in mounts {
+                    mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
+                    let target = path::open_or_make(dir.as_fd(), &name, Missing::Directory).map_err(named)?;
+                    mount::attach(tree.as_fd(), target.as_fd()).map_err(named)?;
+                }
+                for (name, target) in links {
+                    rustix::fs::symlinkat(&target, &dir, &name).ask("symlinkat(cgroup)").map_err(named)?;
+                }
+                mount::set_attr(
+                    dir.as_fd(),
+                    Attr { set: attributes & Attr::RDONLY, ..Attr::default() },
+                    false,
+                )
+                .map_err(named)
+            }
+        }
+    }
+}
+
+/// Makes a file system and a detached mount of it.
+fn new_fs(
+    kind: &str,
+    source: Option<&str>,
+    data: &[(String, Option<String>)],
+    attributes: u64,
+) -> tinyd_sys::Result<OwnedFd> {
+    let context = FsContext::open(kind)?;
+    context.set("source", source.unwrap_or(kind))?;
+    for (key, value) in data {
+        match value {
+            Some(value) => context.set(key, value)?,
+            None => context.flag(key)?,
+        }
+    }
+    context.mount(attributes)
+}
+
+/// A destination can lead into /proc by a link; the plan has only seen its words.
+fn require_outside_proc(target: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
+    let kind = rustix::fs::fstatfs(target).ask("fstatfs(target)").map_err(step(&mount.field))?.f_type;
+    if kind != libc::PROC_SUPER_MAGIC || plan::may_cover_proc(&mount.destination) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::InvalidArgument, "it leads into /proc, where nothing may be mounted")
+        .of_field(&mount.field))
+}
+
+/// The mount is where it was meant to be: nobody has moved the place away meanwhile.
+fn require_there(root: BorrowedFd<'_>, tree: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
+    let found = path::open_in_root(root, &mount.destination, OFlags::PATH).map_err(step(&mount.field))?;
+    let same = mount::mount_id(found.as_fd()).map_err(step(&mount.field))?
+        == mount::mount_id(tree).map_err(step(&mount.field))?;
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Internal, "its destination changed while it was being mounted")
+        .of_field(&mount.field))
+}

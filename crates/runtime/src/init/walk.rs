@@ -1,0 +1,147 @@
+//! Walks the plan's steps on the way to the container's root.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use tinyd_core::{Result, error::chain};
+use tinyd_sys::{
+    mount::{self, Attr},
+    ns::{self, Proc},
+    path::{self, Missing},
+};
+
+use super::{covers::Covers, impossible};
+use crate::{
+    launch::{View, failpoint, kernel, step},
+    plan::{Step, sysctl::Sysctl},
+};
+
+/// What the steps leave for each other and for what comes after them.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    pub(super) sources: Vec<Option<OwnedFd>>,
+    pub(super) cgroup_view: Option<View>,
+    failpoint: &'a str,
+    /// The container's root mount, once it is attached.
+    root: Option<OwnedFd>,
+    /// Which of /proc, /sys, /dev have been found to be real directories.
+    pub(super) real: Vec<&'static str>,
+    /// The container's own procfs.
+    pub(super) proc: Option<Proc>,
+    /// Its devpts.
+    pub(super) devpts: Option<OwnedFd>,
+    covers: Covers,
+    pub(super) route_socket: Option<OwnedFd>,
+    pub(super) master: Option<OwnedFd>,
+    pub(super) slave: Option<OwnedFd>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(sources: Vec<Option<OwnedFd>>, cgroup_view: Option<View>, failpoint: &'a str) -> Self {
+        Walk {
+            sources,
+            cgroup_view,
+            failpoint,
+            root: None,
+            real: Vec::new(),
+            proc: None,
+            devpts: None,
+            covers: Covers::default(),
+            route_socket: None,
+            master: None,
+            slave: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Takes one step.
+    pub(super) fn take(&mut self, next: &Step) -> Result<()> {
+        match next {
+            Step::Hostname(name) => ns::set_hostname(name).map_err(step("hostname")),
+            Step::Domainname(name) => ns::set_domainname(name).map_err(step("domainname")),
+            Step::Network => self.network(),
+            Step::DetachFromHost => mount::set_propagation(c"/", libc::MS_REC | libc::MS_SLAVE)
+                .map_err(step("detach from the host's mounts")),
+            Step::Root => self.attach_root(),
+            Step::Mount(mount) => self.mount(mount),
+            Step::WorkingDirectory(dir) => self.working_directory(dir),
+            Step::Terminal => self.terminal(),
+            Step::Sysctl(sysctl) => self.sysctl(sysctl),
+            Step::ReadOnly(path) => {
+                let root = self.root()?.as_fd();
+                Covers::read_only(root, path).map_err(step("linux.readonlyPaths"))
+            }
+            Step::Mask(path) => {
+                let root = self.root.as_ref().ok_or_else(no_root)?.as_fd();
+                self.covers.mask(root, path).map_err(step("linux.maskedPaths"))
+            }
+            Step::ReadOnlyRoot => {
+                let attr = Attr { set: Attr::RDONLY, ..Attr::default() };
+                mount::set_attr(self.root()?.as_fd(), attr, false).map_err(step("root.readonly"))
+            }
+            Step::Pivot => self.pivot(),
+            Step::RootPropagation(flags) => {
+                mount::set_propagation(c"/", *flags).map_err(step("linux.rootfsPropagation"))
+            }
+        }
+    }
+
+    pub(super) fn root(&self) -> Result<&OwnedFd> {
+        self.root.as_ref().ok_or_else(no_root)
+    }
+
+    fn network(&mut self) -> Result<()> {
+        ns::loopback_up().map_err(step("bring lo up"))?;
+        self.route_socket = Some(ns::route_socket().map_err(step("open the network"))?);
+        Ok(())
+    }
+
+    fn attach_root(&mut self) -> Result<()> {
+        let root = self.sources.first_mut().and_then(Option::take).ok_or_else(no_root)?;
+        mount::attach_over_root(root.as_fd()).map_err(step("root"))?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn working_directory(&mut self, dir: &Path) -> Result<()> {
+        match path::open_or_make(self.root()?.as_fd(), dir, Missing::Directory) {
+            Ok(_) => Ok(()),
+            // It cannot be made: whether it can be entered is seen later.
+            Err(error) if error.errno() == Some(libc::EROFS) => Ok(()),
+            Err(error) => Err(step("process.cwd")(error)),
+        }
+    }
+
+    fn sysctl(&mut self, sysctl: &Sysctl) -> Result<()> {
+        if self.proc.is_none() {
+            // A container without /proc still has sysctls; they are reached through one that is mounted nowhere.
+            let mounted =
+                mount::FsContext::open("proc").and_then(|context| context.mount(0)).and_then(Proc::of_mount);
+            self.proc = Some(mounted.map_err(step("linux.sysctl"))?);
+        }
+        let proc = self.proc.as_ref().ok_or_else(|| impossible("no procfs"))?;
+        match proc.write(&sysctl.path, &sysctl.value) {
+            Ok(()) => Ok(()),
+            Err(error) if sysctl.optional && error.errno() == Some(libc::ENOENT) => {
+                self.warnings.push(format!("sysctl {} does not exist here: {}", sysctl.name, chain(&error)));
+                Ok(())
+            }
+            Err(error) => {
+                Err(step("linux.sysctl")(error).of_field(format!("linux.sysctl[{:?}]", sysctl.name)))
+            }
+        }
+    }
+
+    fn pivot(&mut self) -> Result<()> {
+        failpoint(self.failpoint, "pivot")?;
+        rustix::process::fchdir(self.root()?).map_err(|error| kernel("pivot to the root: fchdir", &error))?;
+        mount::pivot_to_cwd().map_err(step("pivot to the root"))
+    }
+}
+
+fn no_root() -> tinyd_core::Error {
+    impossible("the root is not there yet")
+}

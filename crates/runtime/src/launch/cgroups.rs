@@ -1,0 +1,58 @@
+//! What a container sees at /sys/fs/cgroup: copies of its own cgroup directories. That is what a new cgroup mount in a cgroup
+//! namespace would show, and it needs neither the namespace nor a right in the user namespace.
+
+use std::{
+    ffi::CString,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use tinyd_core::Result;
+use tinyd_sys::mount;
+
+use super::{kernel, step};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The mounts that make up /sys/fs/cgroup.
+#[derive(Debug)]
+pub enum View {
+    /// v2: one directory.
+    Unified(OwnedFd),
+    /// v1 and hybrid: one directory per hierarchy, by name, and symbolic links between names.
+    Hierarchies {
+        /// Name and detached mount.
+        mounts: Vec<(PathBuf, OwnedFd)>,
+        /// Name and target.
+        links: Vec<(PathBuf, PathBuf)>,
+    },
+}
+
+/// Opens the container's view of its cgroup, which is at `path` below the root of each hierarchy.
+///
+/// # Errors
+/// The kernel's refusal. A hierarchy that does not have the cgroup is left out.
+pub(super) fn open(path: &str, unified: bool) -> Result<View> {
+    let below = path.trim_start_matches('/');
+    if unified {
+        let dir = c_path(&Path::new(ROOT).join(below));
+        return mount::clone_path(&dir, false).map(View::Unified).map_err(step("open the cgroup"));
+    }
+    let entries = std::fs::read_dir(ROOT).map_err(|error| kernel(&format!("read {ROOT}"), &error))?;
+    let (mut mounts, mut links) = (Vec::new(), Vec::new());
+    for entry in entries.flatten() {
+        let name = PathBuf::from(entry.file_name());
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            links.extend(std::fs::read_link(entry.path()).ok().map(|target| (name, target)));
+        } else if let Ok(tree) = mount::clone_path(&c_path(&entry.path().join(below)), false) {
+            mounts.push((name, tree));
+        }
+    }
+    Ok(View::Hierarchies { mounts, links })
+}
+
+fn c_path(path: &Path) -> CString {
+    use std::os::unix::ffi::OsStrExt;
+    // Neither a directory entry nor a checked cgroup path has a NUL.
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
+}

@@ -1,0 +1,248 @@
+//! The mounts that the caller prepares: detached, so that none of them is ever seen in the host's mount namespace and nothing is
+//! left of them when anyone dies.
+
+use std::{
+    ffi::{CStr, CString},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+use tinyd_core::{Error, Kind, Result, error::chain, wire::Rootfs};
+use tinyd_sys::{
+    fs,
+    mount::{self, Attr, FsContext},
+    ns::Proc,
+};
+
+use super::{ids, step};
+use crate::plan::{
+    devices::{Dev, LINKS},
+    mounts::{Idmap, Source, SourceKind},
+};
+
+/// What sources are opened with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    /// What the root is made of.
+    pub(super) rootfs: &'a Rootfs,
+    /// What relative paths are relative to.
+    pub(super) bundle: &'a Path,
+    /// The host's procfs.
+    pub(super) proc: &'a Proc,
+    /// The container's user namespace, once it exists.
+    pub(super) userns: Option<BorrowedFd<'a>>,
+}
+
+/// Opens a source.
+///
+/// # Errors
+/// `InvalidArgument` for a path that is not there, `Unsupported` for a file system that cannot show other ids.
+pub(super) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
+    match &source.what {
+        SourceKind::Root { propagation } => root(*propagation, &source.idmap, context),
+        SourceKind::Dev { dev, data, attributes } => {
+            make_dev(dev, data, *attributes).map_err(step(&source.field))
+        }
+        SourceKind::Path { path, recursive, changes, must_be_proc } => {
+            let tree =
+                mount::clone_path(path, *recursive).map_err(|error| missing(&source.field, path, &error))?;
+            if *must_be_proc {
+                let checked = Proc::of_mount(tree).map_err(|_| {
+                    Error::invalid(
+                        source.field.as_str(),
+                        format!("{path:?} is not a procfs, and only one is mounted there"),
+                    )
+                })?;
+                return Ok(checked.into_mount());
+            }
+            map_ids(&tree, source, path, context, warnings)?;
+            for (attr, below) in changes {
+                mount::set_attr(tree.as_fd(), *attr, *below).map_err(step(&source.field))?;
+            }
+            Ok(tree)
+        }
+    }
+}
+
+fn missing(field: &str, path: &CStr, error: &tinyd_sys::Error) -> Error {
+    let absent = matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR));
+    if absent {
+        return Error::invalid(field, format!("its source {} does not exist", path.to_string_lossy()));
+    }
+    Error::new(Kind::Internal, chain(error)).of_field(field)
+}
+
+fn map_ids(
+    tree: &OwnedFd,
+    source: &Source,
+    path: &CStr,
+    context: Context<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let own;
+    let (userns, recursive, required) = match &source.idmap {
+        Idmap::No => return Ok(()),
+        Idmap::Container { recursive, required } => (context.userns, *recursive, *required),
+        Idmap::Own { ids, recursive } => {
+            own = ids::namespace_of(context.proc, ids)?;
+            (Some(own.as_fd()), *recursive, true)
+        }
+    };
+    let Some(userns) = userns else { return Ok(()) };
+    match mount::set_idmap(tree.as_fd(), userns, recursive) {
+        Ok(()) => Ok(()),
+        Err(error) if !required => {
+            let path = path.to_string_lossy();
+            warnings.push(format!(
+                "{path} shows the host's ids: its file system cannot map them ({})",
+                chain(&error)
+            ));
+            Ok(())
+        }
+        Err(error) => Err(cannot_map(&source.field, path, &error)),
+    }
+}
+
+fn cannot_map(field: &str, path: &CStr, error: &tinyd_sys::Error) -> Error {
+    let path = path.to_string_lossy();
+    Error::new(Kind::Unsupported, format!("the file system of {path} cannot map ids: {}", chain(error)))
+        .of_field(field)
+}
+
+/// The root file system.
+fn root(propagation: u64, idmap: &Idmap, context: Context<'_>) -> Result<OwnedFd> {
+    let userns = if *idmap == Idmap::No { None } else { context.userns };
+    match context.rootfs {
+        Rootfs::Overlay { lower, upper, work } => overlay(lower, upper, work, userns),
+        Rootfs::Aufs { branches } => aufs(branches),
+        Rootfs::Directory { path } => {
+            let path = c_path(&context.bundle.join(path))?;
+            // The mounts below come along, as they do when a runtime binds the directory.
+            let tree = mount::clone_path(&path, true).map_err(|error| missing("root.path", &path, &error))?;
+            if !rustix::fs::fstat(&tree)
+                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
+            {
+                return Err(Error::invalid(
+                    "root.path",
+                    format!("{} is not a directory", path.to_string_lossy()),
+                ));
+            }
+            if let Some(userns) = userns {
+                mount::set_idmap(tree.as_fd(), userns, false)
+                    .map_err(|error| cannot_map("root", &path, &error))?;
+            }
+            let attr = Attr { propagation, ..Attr::default() };
+            mount::set_attr(tree.as_fd(), attr, true).map_err(step("root"))?;
+            Ok(tree)
+        }
+    }
+}
+
+fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    let context = FsContext::open("overlay").map_err(step("mount the root"))?;
+    for layer in lower {
+        let path = c_path(layer)?;
+        let tree = mount::clone_path(&path, false).map_err(|error| missing("root", &path, &error))?;
+        if let Some(userns) = userns {
+            mount::set_idmap(tree.as_fd(), userns, false)
+                .map_err(|error| cannot_map("root", &path, &error))?;
+        }
+        match context.fd("lowerdir+", tree.as_fd()) {
+            Ok(()) => {}
+            // Before Linux 6.13 the option takes a path alone; a mount that exists nowhere else has none.
+            Err(error) if userns.is_none() && error.errno() == Some(libc::EINVAL) => {
+                context.set("lowerdir+", &text(layer)?).map_err(step("mount the root"))?;
+            }
+            Err(error) => return Err(step("mount the root")(error)),
+        }
+    }
+    for (option, path) in [("upperdir", upper), ("workdir", work)] {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let dir = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| super::kernel(&format!("mount the root: open({path:?})"), &error))?;
+        match context.fd(option, dir.as_fd()) {
+            Ok(()) => {}
+            Err(error) if error.errno() == Some(libc::EINVAL) => {
+                context.set(option, &text(path)?).map_err(step("mount the root"))?;
+            }
+            Err(error) => return Err(step("mount the root")(error)),
+        }
+    }
+    let root = context.mount(0).map_err(step("mount the root"))?;
+    writable(root, upper)
+}
+
+/// overlayfs mounts read-only, with no error but a line in the kernel's log, when it cannot make its work directory.
+fn writable(root: OwnedFd, upper: &Path) -> Result<OwnedFd> {
+    if mount::is_read_only(root.as_fd()).map_err(step("check the root"))? {
+        let rule = format!(
+            "overlay of {} came out read-only: its file system cannot hold a writable layer",
+            upper.display()
+        );
+        return Err(Error::new(Kind::Unsupported, rule));
+    }
+    Ok(root)
+}
+
+fn aufs(branches: &str) -> Result<OwnedFd> {
+    let context = FsContext::open("aufs").map_err(|error| {
+        let rule = format!("this kernel has no aufs: {}", chain(&error));
+        Error::new(Kind::Unsupported, rule).of_field("--storage-driver")
+    })?;
+    context.set("source", "none").map_err(step("mount the root"))?;
+    context.set("br", branches).map_err(step("mount the root"))?;
+    context.mount(0).map_err(step("mount the root"))
+}
+
+/// A tmpfs with device nodes, made here since a user namespace cannot make any.
+fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> tinyd_sys::Result<OwnedFd> {
+    let context = FsContext::open("tmpfs")?;
+    for (key, value) in data {
+        match value {
+            Some(value) => context.set(key, value)?,
+            None => context.flag(key)?,
+        }
+    }
+    let root = context.mount(attributes & !Attr::NODEV & !Attr::RDONLY)?;
+    fs::chown(root.as_fd(), Path::new("."), dev.owner.0, dev.owner.1)?;
+    for (name, node) in &dev.nodes {
+        make_parents(root.as_fd(), name, dev.owner)?;
+        fs::make_node(root.as_fd(), name, node)?;
+    }
+    for (name, target) in LINKS {
+        use tinyd_sys::Ask;
+        rustix::fs::symlinkat(target, &root, name).ask(format_args!("symlinkat({target:?}, {name:?})"))?;
+    }
+    if attributes & Attr::RDONLY != 0 {
+        mount::set_attr(root.as_fd(), Attr { set: Attr::RDONLY, ..Attr::default() }, false)?;
+    }
+    Ok(root)
+}
+
+fn make_parents(dev: BorrowedFd<'_>, name: &Path, owner: (u32, u32)) -> tinyd_sys::Result<()> {
+    use tinyd_sys::Ask;
+    let mut parents: Vec<&Path> =
+        name.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()).collect();
+    parents.reverse();
+    for parent in parents {
+        match rustix::fs::mkdirat(dev, parent, Mode::from_raw_mode(0o755)) {
+            Ok(()) => fs::chown(dev, parent, owner.0, owner.1)?,
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error).ask(format_args!("mkdirat({parent:?})")),
+        }
+    }
+    Ok(())
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::invalid("root", format!("{path:?} has a NUL")))
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| Error::invalid("root", format!("{path:?} is not UTF-8")))
+}

@@ -1,0 +1,244 @@
+//! The conversation between the caller and the container's first process while it is made: a `SOCK_SEQPACKET` pair, one
+//! message per phase, descriptors beside it. That the program has been executed is told by the socket closing.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use tinyd_core::{Error, Kind, Result};
+
+use super::kernel;
+
+/// The most descriptors in one message; the kernel's limit is 253.
+const FDS_MAX: usize = 240;
+/// The longest message, in bytes. A failure that is longer is cut.
+const BYTES_MAX: usize = 64 << 10;
+/// The first byte of a failure.
+const FAILED: u8 = 0xff;
+
+/// What is said, in the order in which it may be said. Any may be left out; none may come after a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Caller: ids are mapped; here are the mounts that needed that.
+    Mapped = 1,
+    /// Child: everything is made. With it come its warnings and its descriptors.
+    Ready = 2,
+    /// Caller: execute the program.
+    Go = 3,
+}
+
+impl Phase {
+    fn from_byte(byte: u8) -> Option<Phase> {
+        [Phase::Mapped, Phase::Ready, Phase::Go].into_iter().find(|phase| *phase as u8 == byte)
+    }
+}
+
+/// Takes a phase as the next one.
+///
+/// # Errors
+/// `Internal` when it is behind the last one; both are named.
+fn advance(last: &mut Option<Phase>, got: Phase) -> Result<()> {
+    if *last > Some(got) {
+        return Err(Error::new(Kind::Internal, format!("{got:?} was said after {last:?}")));
+    }
+    *last = Some(got);
+    Ok(())
+}
+
+/// One side of the conversation.
+#[derive(Debug)]
+pub struct Sync {
+    socket: OwnedFd,
+    last: Option<Phase>,
+}
+
+/// What was heard.
+#[derive(Debug)]
+pub enum Heard {
+    /// A phase, what was said with it, and descriptors.
+    Phase(Phase, Vec<u8>, Vec<OwnedFd>),
+    /// The other side could not go on.
+    Failed(Error),
+    /// The other side has closed: it has executed its program, or it is gone.
+    Closed,
+}
+
+impl Sync {
+    /// Two sides.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn pair() -> Result<(Sync, Sync)> {
+        let pair =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair.map_err(|error| kernel("socketpair(SOCK_SEQPACKET)", &error))?;
+        Ok((Sync::new(ours), Sync::new(theirs)))
+    }
+
+    /// A side of a connection that exists.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Sync {
+        Sync { socket, last: None }
+    }
+
+    /// The socket, to be handed on.
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// Says a phase; many descriptors go in several messages of it.
+    ///
+    /// # Errors
+    /// The kernel's refusal; EPIPE when the other side is gone.
+    pub fn say(&mut self, phase: Phase, body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        advance(&mut self.last, phase)?;
+        let mut chunks = fds.chunks(FDS_MAX);
+        self.send(phase as u8, body, chunks.next().unwrap_or_default())?;
+        chunks.try_for_each(|more| self.send(phase as u8, b"", more))
+    }
+
+    /// Tells the other side why this one cannot go on. That nobody listens is no news then.
+    pub fn say_failed(&mut self, error: &Error) {
+        let mut body = serde_json::to_vec(error).unwrap_or_default();
+        if body.len() >= BYTES_MAX {
+            let short: String = error.message().chars().take(BYTES_MAX / 8).collect();
+            body = serde_json::to_vec(&Error::new(error.kind(), short)).unwrap_or_default();
+        }
+        let _ = self.send(FAILED, &body, &[]);
+    }
+
+    fn send(&self, kind: u8, body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        let kind = [kind];
+        let parts = [IoSlice::new(&kind), IoSlice::new(body)];
+        rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)
+            .map_err(|error| kernel("sendmsg(sync)", &error))?;
+        Ok(())
+    }
+
+    /// Hears the next thing; waits for it.
+    ///
+    /// # Errors
+    /// The kernel's refusal; a phase out of order.
+    pub fn hear(&mut self) -> Result<Heard> {
+        let mut bytes = vec![0; BYTES_MAX + 1];
+        let (len, fds) = self.receive(&mut bytes)?;
+        bytes.truncate(len);
+        let Some((&kind, body)) = bytes.split_first() else { return Ok(Heard::Closed) };
+        if kind == FAILED {
+            let told = serde_json::from_slice(body);
+            return Ok(Heard::Failed(
+                told.unwrap_or_else(|_| Error::new(Kind::Internal, "a failure that cannot be read")),
+            ));
+        }
+        let phase = Phase::from_byte(kind);
+        let phase =
+            phase.ok_or_else(|| Error::new(Kind::Internal, format!("sync message {kind} is unknown")))?;
+        advance(&mut self.last, phase)?;
+        Ok(Heard::Phase(phase, body.to_vec(), fds))
+    }
+
+    fn receive(&self, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+        let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let got = loop {
+            let mut parts = [IoSliceMut::new(bytes)];
+            match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
+                // The other side has died with something of ours unread.
+                Err(rustix::io::Errno::CONNRESET) => return Ok((0, Vec::new())),
+                done => break done.map_err(|error| kernel("recvmsg(sync)", &error))?,
+            }
+        };
+        let mut fds = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(some) = message {
+                fds.extend(some);
+            }
+        }
+        Ok((got.bytes, fds))
+    }
+
+    /// Checks that the other side is still there.
+    ///
+    /// # Errors
+    /// `Internal` when it has gone.
+    pub fn require_peer(&self) -> Result<()> {
+        let mut byte = [0];
+        match rustix::net::recv(&self.socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(rustix::io::Errno::AGAIN) => Ok(()),
+            Ok((len, _)) if len > 0 => Ok(()),
+            Ok(_) | Err(_) => Err(Error::new(Kind::Internal, "the caller has ended")),
+        }
+    }
+
+    /// Hears `phase` and nothing else.
+    ///
+    /// # Errors
+    /// What the other side could not do; `Internal` when it is gone or says something else.
+    pub fn hear_phase(&mut self, wanted: Phase) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+        match self.hear()? {
+            Heard::Phase(phase, body, fds) if phase == wanted => Ok((body, fds)),
+            Heard::Phase(phase, ..) => {
+                Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of {wanted:?}")))
+            }
+            Heard::Failed(error) => Err(error),
+            Heard::Closed => {
+                Err(Error::new(Kind::Internal, format!("the other side ended before it said {wanted:?}")))
+            }
+        }
+    }
+}
+
+impl AsFd for Sync {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_come_in_order() {
+        let (mut ours, mut theirs) = Sync::pair().unwrap();
+        ours.say(Phase::Go, b"", &[]).unwrap();
+        theirs.hear_phase(Phase::Go).unwrap();
+        assert!(theirs.say(Phase::Ready, b"", &[]).unwrap_err().message().contains("Ready was said after"));
+    }
+
+    #[test]
+    fn descriptors_and_failures_arrive() {
+        let (mut ours, mut theirs) = Sync::pair().unwrap();
+        let fds = vec![theirs.as_fd(); 300];
+        ours.say(Phase::Mapped, b"x", &fds).unwrap();
+        let (body, first) = theirs.hear_phase(Phase::Mapped).unwrap();
+        let (_, second) = theirs.hear_phase(Phase::Mapped).unwrap();
+        assert_eq!((body.as_slice(), first.len() + second.len()), (&b"x"[..], 300));
+        ours.say_failed(&Error::new(Kind::CommandNotFound, "nope"));
+        let Heard::Failed(error) = theirs.hear().unwrap() else { panic!() };
+        assert_eq!(error.kind(), Kind::CommandNotFound);
+        drop(ours);
+        assert!(matches!(theirs.hear().unwrap(), Heard::Closed));
+    }
+
+    #[test]
+    fn a_failure_that_is_too_long_is_cut() {
+        let (mut ours, mut theirs) = Sync::pair().unwrap();
+        ours.say_failed(&Error::new(Kind::Internal, "\u{1}".repeat(100_000)));
+        assert!(matches!(theirs.hear().unwrap(), Heard::Failed(_)));
+    }
+}

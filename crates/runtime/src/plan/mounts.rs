@@ -1,0 +1,438 @@
+//! What is mounted where: the configuration's mounts as sources that the parent opens and mounts that the child makes.
+
+use std::{
+    ffi::{CString, OsStr},
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path, PathBuf},
+};
+
+use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_sys::{mount::Attr, ns::flag};
+
+use super::{
+    devices::{self, Dev},
+    namespaces::{self, IdMaps, Namespaces},
+    options::{self, IdmapOption, Options},
+};
+
+/// A detached mount that the parent prepares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where the configuration names it.
+    pub field: String,
+    /// What it is.
+    pub what: SourceKind,
+    /// Whose ids it shows.
+    pub idmap: Idmap,
+}
+
+/// What a [`Source`] is a mount of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The root file system.
+    Root {
+        /// Propagation from and to the host, for a root that is a directory of the host: `MS_…`.
+        propagation: u64,
+    },
+    /// A file or directory of the host.
+    Path {
+        /// Absolute.
+        path: CString,
+        /// With the mounts below.
+        recursive: bool,
+        /// What is changed on the copy, in order: attributes, and whether on the mounts below too.
+        changes: Vec<(Attr, bool)>,
+        /// Whether it has to be a procfs.
+        must_be_proc: bool,
+    },
+    /// A tmpfs with device nodes.
+    Dev {
+        /// Nodes and owner.
+        dev: Dev,
+        /// Options of the tmpfs.
+        data: Vec<(String, Option<String>)>,
+        /// Attributes of the mount.
+        attributes: u64,
+    },
+}
+
+/// Whose ids a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Idmap {
+    /// The host's.
+    No,
+    /// The container's.
+    Container {
+        /// On the mounts below too.
+        recursive: bool,
+        /// Whether a file system that cannot is an error; it is a warning otherwise.
+        required: bool,
+    },
+    /// Those of a map of its own.
+    Own {
+        /// The map.
+        ids: IdMaps,
+        /// On the mounts below too.
+        recursive: bool,
+    },
+}
+
+/// A mount that the child makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where the configuration names it, and its destination.
+    pub field: String,
+    /// Where, absolute and clean.
+    pub destination: PathBuf,
+    /// What.
+    pub what: What,
+}
+
+/// What the child mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The parent's source of this index.
+    Source(usize),
+    /// A new file system.
+    Fs {
+        /// Its type.
+        kind: String,
+        /// What it is called in the list of mounts.
+        source: Option<String>,
+        /// Its options.
+        data: Vec<(String, Option<String>)>,
+        /// Attributes and propagation of the mount.
+        attr: Attr,
+    },
+    /// The container's own cgroups.
+    Cgroup {
+        /// Attributes of the mounts.
+        attributes: u64,
+    },
+}
+
+/// What may be mounted below /proc: single files that say how much the machine has, as lxcfs does.
+const PROC_FILES: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/sys/kernel/ns_last_pid",
+];
+
+/// Whether a mount may lie on this file of /proc.
+#[must_use]
+pub fn may_cover_proc(destination: &Path) -> bool {
+    PROC_FILES.iter().any(|file| destination == Path::new(file))
+}
+
+/// What the mounts of a configuration are read with.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// What relative sources are relative to.
+    pub bundle: &'a Path,
+    /// The container's namespaces.
+    pub namespaces: &'a Namespaces,
+    /// Extra device nodes.
+    pub devices: &'a [oci::Device],
+}
+
+/// Reads `mounts`; sources are added to `sources`.
+///
+/// # Errors
+/// `InvalidArgument` and `Unsupported` with the field and the rule.
+pub fn plan(mounts: &[oci::Mount], context: Context<'_>, sources: &mut Vec<Source>) -> Result<Vec<Mount>> {
+    let mut planned = Vec::with_capacity(mounts.len() + 1);
+    if !mounts.iter().any(|mount| clean(&mount.destination) == Path::new("/dev")) {
+        // Every container has the standard devices; they never go into the image.
+        let tmpfs = oci::Mount {
+            destination: "/dev".into(),
+            kind: Some("tmpfs".into()),
+            source: Some("tmpfs".into()),
+            options: ["nosuid", "noexec", "mode=755", "size=65536k"].map(str::to_owned).to_vec(),
+            ..oci::Mount::default()
+        };
+        planned.push(one("linux.devices", &tmpfs, context, sources)?);
+    }
+    for (at, mount) in mounts.iter().enumerate() {
+        planned.push(one(&format!("mounts[{at}]"), mount, context, sources)?);
+    }
+    Ok(planned)
+}
+
+fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<Source>) -> Result<Mount> {
+    let destination = destination(field, &mount.destination)?;
+    let options = options::parse(&format!("{field}.options"), &mount.options)?;
+    let named = format!("{field} ({})", destination.display());
+    let what = match classify(mount, &options, &destination, context.namespaces) {
+        Class::Bind { path, recursive } => {
+            check_proc(field, &destination, true)?;
+            sources.push(bind(&named, mount, &options, &path, recursive, &destination, context)?);
+            What::Source(sources.len() - 1)
+        }
+        Class::Dev => {
+            refuse_idmap(field, mount, &options)?;
+            let dev = devices::plan(context.devices, context.namespaces.ids.as_ref())?;
+            let what = SourceKind::Dev { dev, data: options.data, attributes: options.attr.set };
+            sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
+            What::Source(sources.len() - 1)
+        }
+        Class::Cgroup => {
+            check_proc(field, &destination, false)?;
+            What::Cgroup { attributes: options.attr.set | options.attr_all.set }
+        }
+        Class::Fs { kind } => {
+            check_proc(field, &destination, kind == "proc")?;
+            refuse_idmap(field, mount, &options)?;
+            let source = mount.source.clone().filter(|source| !source.is_empty() && *source != kind);
+            let propagation = options.attr.propagation | options.attr_all.propagation;
+            let attr = Attr { set: options.attr.set | options.attr_all.set, clear: 0, propagation };
+            What::Fs { kind, source, data: options.data, attr }
+        }
+    };
+    Ok(Mount { field: named, destination, what })
+}
+
+enum Class {
+    Bind { path: String, recursive: bool },
+    Dev,
+    Cgroup,
+    Fs { kind: String },
+}
+
+fn classify(mount: &oci::Mount, options: &Options, destination: &Path, namespaces: &Namespaces) -> Class {
+    let kind = mount.kind.as_deref().unwrap_or("");
+    if let Some(recursive) = options.bind.or((kind == "bind").then_some(false)) {
+        return Class::Bind { path: mount.source.clone().unwrap_or_default(), recursive };
+    }
+    // In a user namespace of its own the container has no right to a new view of what is the host's; it gets the host's view.
+    let foreign = |owner: u64| namespaces.has(flag::USER) && !namespaces.has(owner);
+    match kind {
+        "sysfs" if foreign(flag::NET) => Class::Bind { path: "/sys".into(), recursive: true },
+        "proc" if foreign(flag::PID) => Class::Bind { path: "/proc".into(), recursive: true },
+        "mqueue" if foreign(flag::IPC) => Class::Bind { path: "/dev/mqueue".into(), recursive: false },
+        "cgroup" | "cgroup2" => Class::Cgroup,
+        "tmpfs" if destination == Path::new("/dev") => Class::Dev,
+        "" => Class::Bind { path: mount.source.clone().unwrap_or_default(), recursive: false },
+        kind => Class::Fs { kind: kind.to_owned() },
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a bind mount is made of all of these, and only here")]
+fn bind(
+    named: &str,
+    mount: &oci::Mount,
+    options: &Options,
+    path: &str,
+    recursive: bool,
+    destination: &Path,
+    context: Context<'_>,
+) -> Result<Source> {
+    if path.is_empty() {
+        return Err(Error::invalid(named, "a bind mount needs a source"));
+    }
+    let path = context.bundle.join(path);
+    let path = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::invalid(named, "its source has a NUL"))?;
+    let must_be_proc = destination == Path::new("/proc");
+    let changes = changes(options, recursive, context.namespaces.has(flag::USER));
+    let what = SourceKind::Path { path, recursive, changes, must_be_proc };
+    Ok(Source { field: named.to_owned(), what, idmap: idmap(named, mount, options, context.namespaces)? })
+}
+
+/// What is changed on the copy of a mount. Without a word about it, nothing that is mounted on either side shows on the other.
+fn changes(options: &Options, recursive: bool, own_user_namespace: bool) -> Vec<(Attr, bool)> {
+    let (mut one, mut all) = (options.attr, options.attr_all);
+    if one.propagation == 0 && all.propagation == 0 {
+        all.propagation = libc::MS_PRIVATE;
+    }
+    let mut changes = Vec::new();
+    if own_user_namespace && libc::MS_SHARED == one.propagation | all.propagation {
+        // A copy shared with the host would carry mounts of the container's root out to it: it follows the host instead, and
+        // shares from there.
+        changes.push((Attr { propagation: libc::MS_SLAVE, ..Attr::default() }, recursive));
+    }
+    if !recursive {
+        one = Attr {
+            set: one.set | all.set,
+            clear: one.clear | all.clear,
+            propagation: if one.propagation == 0 { all.propagation } else { one.propagation },
+        };
+        all = Attr::default();
+    }
+    changes.extend([(all, true), (one, false)].into_iter().filter(|(attr, _)| !attr.is_empty()));
+    changes
+}
+
+fn idmap(named: &str, mount: &oci::Mount, options: &Options, namespaces: &Namespaces) -> Result<Idmap> {
+    let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    let asked = options.idmap.or(own.then_some(IdmapOption { recursive: false, required: true }));
+    let Some(asked) = asked else { return Ok(Idmap::No) };
+    if own {
+        let ids = IdMaps {
+            uids: namespaces::ranges(&format!("{named}.uidMappings"), &mount.uid_mappings)?,
+            gids: namespaces::ranges(&format!("{named}.gidMappings"), &mount.gid_mappings)?,
+        };
+        return Ok(Idmap::Own { ids, recursive: asked.recursive });
+    }
+    if namespaces.makes(flag::USER) {
+        return Ok(Idmap::Container { recursive: asked.recursive, required: asked.required });
+    }
+    if asked.required {
+        return Err(Error::invalid(named, "idmap without mappings needs a new user namespace"));
+    }
+    Ok(Idmap::No)
+}
+
+fn refuse_idmap(field: &str, mount: &oci::Mount, options: &Options) -> Result<()> {
+    if options.idmap.is_some_and(|asked| asked.required) || !mount.uid_mappings.is_empty() {
+        return Err(Error::new(Kind::Unsupported, "only bind mounts can be id-mapped").of_field(field));
+    }
+    Ok(())
+}
+
+/// Nothing is mounted on /proc but a procfs, and below it nothing but the files of [`PROC_FILES`]: a process's view of itself
+/// (`/proc/self/attr/exec`) is what other protections are told by.
+fn check_proc(field: &str, destination: &Path, may_be_proc: bool) -> Result<()> {
+    let allowed = match destination.strip_prefix("/proc") {
+        Err(_) => true,
+        Ok(below) if below.as_os_str().is_empty() => may_be_proc,
+        Ok(_) => may_cover_proc(destination),
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("{field}.destination"),
+        format!("{:?}: nothing may be mounted there", destination),
+    ))
+}
+
+fn destination(field: &str, text: &str) -> Result<PathBuf> {
+    let field = || format!("{field}.destination");
+    if !text.starts_with('/') || text.contains('\0') {
+        return Err(Error::invalid(field(), format!("{text:?} is not an absolute path")));
+    }
+    let path = clean(text);
+    if path == Path::new("/") {
+        return Err(Error::invalid(field(), "nothing can be mounted on the root itself"));
+    }
+    Ok(path)
+}
+
+/// An absolute path without `.`, `..` and doubled slashes, as its words say.
+#[must_use]
+pub fn clean(text: &str) -> PathBuf {
+    let mut parts: Vec<&OsStr> = Vec::new();
+    for part in Path::new(text).components() {
+        match part {
+            Component::Normal(name) => parts.push(name),
+            Component::ParentDir => drop(parts.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    let mut path = PathBuf::from("/");
+    path.extend(parts);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn namespaces(new: u64) -> Namespaces {
+        Namespaces { new, ..Namespaces::default() }
+    }
+
+    fn plan_one(mount: oci::Mount, new: u64) -> Result<(Mount, Vec<Source>)> {
+        let namespaces = namespaces(new);
+        let context = Context { bundle: Path::new("/bundle"), namespaces: &namespaces, devices: &[] };
+        let mut sources = Vec::new();
+        one("mounts[0]", &mount, context, &mut sources).map(|mount| (mount, sources))
+    }
+
+    fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> oci::Mount {
+        oci::Mount {
+            destination: destination.into(),
+            kind: Some(kind.into()),
+            source: Some(source.into()),
+            options: options.iter().map(|word| (*word).to_owned()).collect(),
+            ..oci::Mount::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_mounted_below_proc() {
+        for (destination, kind) in [
+            ("/proc/self", "tmpfs"),
+            ("/proc", "tmpfs"),
+            ("/a/../proc/sys", "bind"),
+            ("/proc//kcore", "proc"),
+        ] {
+            let error = plan_one(mount(destination, kind, "/x", &[]), flag::PID).unwrap_err();
+            assert_eq!(error.field(), Some("mounts[0].destination"), "{destination}");
+        }
+        plan_one(mount("/proc", "proc", "proc", &[]), flag::PID).unwrap();
+        plan_one(mount("/proc/meminfo", "bind", "/x", &[]), flag::PID).unwrap();
+        let (_, sources) = plan_one(mount("/proc", "", "/proc", &["rbind"]), flag::PID).unwrap();
+        assert!(matches!(sources[0].what, SourceKind::Path { must_be_proc: true, .. }));
+    }
+
+    #[test]
+    fn a_bind_is_private_and_keeps_to_its_words() {
+        let (planned, sources) =
+            plan_one(mount("/data", "bind", "data", &["rbind", "ro", "nosuid"]), 0).unwrap();
+        assert_eq!(planned.what, What::Source(0));
+        let SourceKind::Path { path, recursive, changes, .. } = &sources[0].what else { panic!() };
+        assert_eq!((path.to_str().unwrap(), *recursive), ("/bundle/data", true));
+        let private = Attr { propagation: libc::MS_PRIVATE, ..Attr::default() };
+        let flags = Attr { set: Attr::RDONLY | Attr::NOSUID, ..Attr::default() };
+        assert_eq!(*changes, [(private, true), (flags, false)]);
+    }
+
+    #[test]
+    fn a_shared_mount_does_not_carry_out_of_a_user_namespace() {
+        let (_, sources) =
+            plan_one(mount("/data", "bind", "/data", &["rbind", "rshared"]), flag::USER).unwrap();
+        let SourceKind::Path { changes, .. } = &sources[0].what else { panic!() };
+        assert_eq!(changes[0].0.propagation, libc::MS_SLAVE);
+        assert_eq!(changes[1].0.propagation, libc::MS_SHARED);
+    }
+
+    #[test]
+    fn the_hosts_view_is_given_where_a_new_one_is_not_allowed() {
+        let (planned, _) = plan_one(mount("/sys", "sysfs", "sysfs", &["ro"]), flag::USER).unwrap();
+        assert_eq!(planned.what, What::Source(0));
+        let (planned, _) =
+            plan_one(mount("/sys", "sysfs", "sysfs", &["ro"]), flag::USER | flag::NET).unwrap();
+        assert!(matches!(planned.what, What::Fs { .. }));
+    }
+
+    #[test]
+    fn dev_is_made_when_the_configuration_has_none() {
+        let namespaces = namespaces(0);
+        let context = Context { bundle: Path::new("/"), namespaces: &namespaces, devices: &[] };
+        let mut sources = Vec::new();
+        let planned = plan(&[], context, &mut sources).unwrap();
+        assert_eq!(planned[0].destination, Path::new("/dev"));
+        assert!(matches!(sources[0].what, SourceKind::Dev { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn a_clean_path_is_absolute_and_stays_clean(text in "/?[a-z./]{0,20}") {
+            let path = clean(&text);
+            prop_assert!(path.is_absolute());
+            let normal = path.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
+            prop_assert!(normal);
+            prop_assert_eq!(clean(path.to_str().unwrap()), path);
+        }
+    }
+}

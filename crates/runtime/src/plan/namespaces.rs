@@ -1,0 +1,223 @@
+//! Which namespaces are made, which are joined, and how user ids are mapped.
+
+use tinyd_core::{
+    Error, Result,
+    oci::{self, NamespaceKind},
+};
+use tinyd_sys::ns::{IdRange, flag};
+
+/// Namespaces of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// `CLONE_NEW…` of those that are new.
+    pub new: u64,
+    /// Those that are joined, the user namespace first.
+    pub join: Vec<Join>,
+    /// The id maps, when the user namespace is new.
+    pub ids: Option<IdMaps>,
+}
+
+/// A namespace that is joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Its `CLONE_NEW…` flag.
+    pub flag: u64,
+    /// Its file.
+    pub path: String,
+    /// Where the configuration names it.
+    pub field: String,
+}
+
+/// Id maps of a user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Users.
+    pub uids: Vec<IdRange>,
+    /// Groups.
+    pub gids: Vec<IdRange>,
+}
+
+impl IdMaps {
+    /// The host's number for a user of the container.
+    #[must_use]
+    pub fn host_uid(&self, uid: u32) -> Option<u32> {
+        outside(&self.uids, uid)
+    }
+
+    /// The host's number for a group of the container.
+    #[must_use]
+    pub fn host_gid(&self, gid: u32) -> Option<u32> {
+        outside(&self.gids, gid)
+    }
+}
+
+fn outside(ranges: &[IdRange], id: u32) -> Option<u32> {
+    ranges.iter().find_map(|range| {
+        let offset = id.checked_sub(range.inside)?;
+        (offset < range.count).then(|| range.outside.checked_add(offset))?
+    })
+}
+
+impl Namespaces {
+    /// Whether all of `flags` are made new.
+    #[must_use]
+    pub const fn makes(&self, flags: u64) -> bool {
+        self.new & flags == flags
+    }
+
+    /// Whether the container has a namespace of this kind of its own, new or joined.
+    #[must_use]
+    pub fn has(&self, flag: u64) -> bool {
+        self.makes(flag) || self.join.iter().any(|join| join.flag == flag)
+    }
+}
+
+/// The `CLONE_NEW…` flag of a kind.
+#[must_use]
+pub const fn flag_of(kind: NamespaceKind) -> u64 {
+    match kind {
+        NamespaceKind::User => flag::USER,
+        NamespaceKind::Pid => flag::PID,
+        NamespaceKind::Network => flag::NET,
+        NamespaceKind::Mount => flag::MOUNT,
+        NamespaceKind::Ipc => flag::IPC,
+        NamespaceKind::Uts => flag::UTS,
+        NamespaceKind::Cgroup => flag::CGROUP,
+        NamespaceKind::Time => flag::TIME,
+    }
+}
+
+/// Reads `linux.namespaces` and the id mappings.
+///
+/// # Errors
+/// `InvalidArgument` with the field and the rule.
+pub fn plan(linux: &oci::Linux) -> Result<Namespaces> {
+    let mut found = Namespaces::default();
+    for (at, namespace) in linux.namespaces.iter().enumerate() {
+        let field = format!("linux.namespaces[{at}]");
+        let flag = flag_of(namespace.kind);
+        if found.has(flag) {
+            return Err(Error::invalid(field, format!("{:?} is listed twice", namespace.kind)));
+        }
+        match namespace.path.as_deref() {
+            None | Some("") => found.new |= flag,
+            Some(path) if path.starts_with('/') && !path.contains('\0') => {
+                found.join.push(Join { flag, path: path.to_owned(), field });
+            }
+            Some(path) => return Err(Error::invalid(field, format!("path {path:?} is not absolute"))),
+        }
+    }
+    // The user namespace comes first: joining the others needs its rights.
+    found.join.sort_by_key(|join| join.flag != flag::USER);
+    if !found.makes(flag::MOUNT) {
+        return Err(Error::invalid("linux.namespaces", "a mount namespace without a path is needed"));
+    }
+    found.ids = id_maps(linux, &found)?;
+    Ok(found)
+}
+
+fn id_maps(linux: &oci::Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
+    let given = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+    if !namespaces.makes(flag::USER) {
+        // With a namespace that is joined the mappings only tell what it has.
+        if given && !namespaces.has(flag::USER) {
+            return Err(Error::invalid(
+                "linux.uidMappings",
+                "id mappings need a user namespace in linux.namespaces",
+            ));
+        }
+        return Ok(None);
+    }
+    let maps = IdMaps {
+        uids: ranges("linux.uidMappings", &linux.uid_mappings)?,
+        gids: ranges("linux.gidMappings", &linux.gid_mappings)?,
+    };
+    if maps.host_uid(0).is_none() || maps.host_gid(0).is_none() {
+        return Err(Error::invalid(
+            "linux.uidMappings",
+            "a new user namespace needs mappings of user 0 and group 0",
+        ));
+    }
+    Ok(Some(maps))
+}
+
+/// Checks one list of mappings.
+///
+/// # Errors
+/// `InvalidArgument` for an empty list, an empty or overflowing range, or more than the kernel's 340 lines.
+pub fn ranges(field: &str, mappings: &[oci::IdMapping]) -> Result<Vec<IdRange>> {
+    const LINES_MAX: usize = 340;
+    if mappings.is_empty() || mappings.len() > LINES_MAX {
+        return Err(Error::invalid(
+            field,
+            format!("{} mappings: 1 to {LINES_MAX} are possible", mappings.len()),
+        ));
+    }
+    mappings
+        .iter()
+        .enumerate()
+        .map(|(at, mapping)| {
+            let fits = |start: u32| mapping.size > 0 && start.checked_add(mapping.size - 1).is_some();
+            if fits(mapping.container_id) && fits(mapping.host_id) {
+                Ok(IdRange { inside: mapping.container_id, outside: mapping.host_id, count: mapping.size })
+            } else {
+                let rule = "size is at least 1 and the last id at most 4294967295";
+                Err(Error::invalid(format!("{field}[{at}]"), rule))
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn linux(namespaces: &[(NamespaceKind, Option<&str>)]) -> oci::Linux {
+        let namespaces = namespaces
+            .iter()
+            .map(|(kind, path)| oci::Namespace { kind: *kind, path: path.map(str::to_owned) })
+            .collect();
+        oci::Linux { namespaces, ..oci::Linux::default() }
+    }
+
+    #[test]
+    fn new_and_joined_are_told_apart_and_the_user_namespace_is_joined_first() {
+        let found = plan(&linux(&[
+            (NamespaceKind::Mount, None),
+            (NamespaceKind::Network, Some("/run/netns/a")),
+            (NamespaceKind::User, Some("/proc/1/ns/user")),
+        ]))
+        .unwrap();
+        assert_eq!(found.new, flag::MOUNT);
+        assert_eq!(found.join[0].flag, flag::USER);
+        assert_eq!(found.join[1].path, "/run/netns/a");
+        assert!(found.has(flag::NET) && !found.makes(flag::NET));
+    }
+
+    #[test]
+    fn refusals_name_the_field() {
+        let twice = plan(&linux(&[(NamespaceKind::Mount, None), (NamespaceKind::Mount, None)])).unwrap_err();
+        assert_eq!(twice.field(), Some("linux.namespaces[1]"));
+        let none = plan(&linux(&[(NamespaceKind::Pid, None)])).unwrap_err();
+        assert!(none.message().contains("mount namespace"));
+        let relative =
+            plan(&linux(&[(NamespaceKind::Mount, None), (NamespaceKind::Pid, Some("x"))])).unwrap_err();
+        assert!(relative.message().contains("not absolute"));
+        let unmapped =
+            plan(&linux(&[(NamespaceKind::Mount, None), (NamespaceKind::User, None)])).unwrap_err();
+        assert_eq!(unmapped.field(), Some("linux.uidMappings"));
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_maps_into_its_own_range(inside in 0u32..1000, outside in 1000u32..4_000_000_000, count in 1u32..70_000, id: u32) {
+            let maps = IdMaps { uids: vec![IdRange { inside, outside, count }], gids: Vec::new() };
+            match maps.host_uid(id) {
+                Some(host) => prop_assert_eq!(host - outside, id - inside),
+                None => prop_assert!(id < inside || id - inside >= count || outside.checked_add(id - inside).is_none()),
+            }
+        }
+    }
+}

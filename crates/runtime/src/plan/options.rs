@@ -1,0 +1,280 @@
+//! Mount options: one table from the words of fstab and the OCI specification to what the kernel is told.
+//!
+//! A word that is not in the table is the file system's own (`size=64m`) and is handed to it unread; the kernel refuses what it
+//! does not know.
+
+use tinyd_core::{Error, Result};
+use tinyd_sys::mount::Attr;
+
+/// What one word does.
+#[derive(Clone, Copy, Debug)]
+enum Effect {
+    /// Sets attribute bits of the mount.
+    Set(u64),
+    /// Clears them.
+    Clear(u64),
+    /// Sets how access times are kept.
+    Atime(u64),
+    /// As the three above, on the mounts below too.
+    SetAll(u64),
+    ClearAll(u64),
+    AtimeAll(u64),
+    /// A bind mount, with the mounts below it or without.
+    Bind {
+        recursive: bool,
+    },
+    /// `MS_…` propagation, of the mounts below too or not.
+    Propagation {
+        flag: u64,
+        recursive: bool,
+    },
+    /// A flag of the file system itself that it is told by this name.
+    Superblock,
+    /// Shown with the container's ids.
+    Idmap {
+        recursive: bool,
+        required: bool,
+    },
+    /// The default; nothing to do.
+    Nothing,
+    /// Known, and not done by this runtime.
+    Unsupported,
+}
+
+use Effect::{
+    Atime, AtimeAll, Bind, Clear, ClearAll, Idmap, Nothing, Propagation, Set, SetAll, Superblock, Unsupported,
+};
+
+#[rustfmt::skip]
+const TABLE: &[(&str, Effect)] = &[
+    ("async", Nothing),
+    ("atime", Clear(Attr::NOATIME)),
+    ("bind", Bind { recursive: false }),
+    ("defaults", Nothing),
+    ("dev", Clear(Attr::NODEV)),
+    ("diratime", Clear(Attr::NODIRATIME)),
+    ("dirsync", Superblock),
+    ("exec", Clear(Attr::NOEXEC)),
+    ("idmap", Idmap { recursive: false, required: true }),
+    ("iversion", Superblock),
+    ("lazytime", Superblock),
+    ("loud", Nothing),
+    ("mand", Superblock),
+    ("noatime", Atime(Attr::NOATIME)),
+    ("nodev", Set(Attr::NODEV)),
+    ("nodiratime", Set(Attr::NODIRATIME)),
+    ("noexec", Set(Attr::NOEXEC)),
+    ("noiversion", Nothing),
+    ("nolazytime", Nothing),
+    ("nomand", Nothing),
+    ("norelatime", Atime(Attr::STRICTATIME)),
+    ("nostrictatime", Clear(Attr::STRICTATIME)),
+    ("nosuid", Set(Attr::NOSUID)),
+    ("nosymfollow", Set(Attr::NOSYMFOLLOW)),
+    ("private", Propagation { flag: libc::MS_PRIVATE, recursive: false }),
+    ("ratime", ClearAll(Attr::NOATIME)),
+    ("rbind", Bind { recursive: true }),
+    ("rdev", ClearAll(Attr::NODEV)),
+    ("rdiratime", ClearAll(Attr::NODIRATIME)),
+    ("relatime", Atime(0)),
+    ("remount", Unsupported),
+    ("rexec", ClearAll(Attr::NOEXEC)),
+    ("ridmap", Idmap { recursive: true, required: true }),
+    ("rnoatime", AtimeAll(Attr::NOATIME)),
+    ("rnodev", SetAll(Attr::NODEV)),
+    ("rnodiratime", SetAll(Attr::NODIRATIME)),
+    ("rnoexec", SetAll(Attr::NOEXEC)),
+    ("rnorelatime", AtimeAll(Attr::STRICTATIME)),
+    ("rnostrictatime", ClearAll(Attr::STRICTATIME)),
+    ("rnosuid", SetAll(Attr::NOSUID)),
+    ("rnosymfollow", SetAll(Attr::NOSYMFOLLOW)),
+    ("ro", Set(Attr::RDONLY)),
+    ("rprivate", Propagation { flag: libc::MS_PRIVATE, recursive: true }),
+    ("rrelatime", AtimeAll(0)),
+    ("rro", SetAll(Attr::RDONLY)),
+    ("rrw", ClearAll(Attr::RDONLY)),
+    ("rshared", Propagation { flag: libc::MS_SHARED, recursive: true }),
+    ("rslave", Propagation { flag: libc::MS_SLAVE, recursive: true }),
+    ("rstrictatime", AtimeAll(Attr::STRICTATIME)),
+    ("rsuid", ClearAll(Attr::NOSUID)),
+    ("rsymfollow", ClearAll(Attr::NOSYMFOLLOW)),
+    ("runbindable", Propagation { flag: libc::MS_UNBINDABLE, recursive: true }),
+    ("rw", Clear(Attr::RDONLY)),
+    ("shared", Propagation { flag: libc::MS_SHARED, recursive: false }),
+    ("silent", Nothing),
+    ("slave", Propagation { flag: libc::MS_SLAVE, recursive: false }),
+    ("strictatime", Atime(Attr::STRICTATIME)),
+    ("suid", Clear(Attr::NOSUID)),
+    ("symfollow", Clear(Attr::NOSYMFOLLOW)),
+    ("sync", Superblock),
+    ("tmpcopyup", Unsupported),
+    ("unbindable", Propagation { flag: libc::MS_UNBINDABLE, recursive: false }),
+    ("x-tinyd.idmap", Idmap { recursive: true, required: false }),
+];
+
+/// The words of the table, for `features`.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    TABLE
+        .iter()
+        .map(|(word, _)| *word)
+        .filter(|word| !matches!(*word, "remount" | "tmpcopyup" | "x-tinyd.idmap"))
+}
+
+/// What a mount's options come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// A bind mount; whether with the mounts below.
+    pub bind: Option<bool>,
+    /// Attributes and propagation of the mount.
+    pub attr: Attr,
+    /// Attributes and propagation of the mount and all below it.
+    pub attr_all: Attr,
+    /// What the file system is told: a name, and a value where it takes one.
+    pub data: Vec<(String, Option<String>)>,
+    /// Whether it shows the container's ids.
+    pub idmap: Option<IdmapOption>,
+}
+
+/// How an id-mapped mount was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdmapOption {
+    /// With the mounts below.
+    pub recursive: bool,
+    /// Whether a file system that cannot is an error.
+    pub required: bool,
+}
+
+/// Reads the options of a mount; `field` is where they stand. Later words win over earlier ones.
+///
+/// # Errors
+/// `Unsupported` for what this runtime knows and does not do, `InvalidArgument` for a NUL.
+pub fn parse(field: &str, words: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    for word in words {
+        match TABLE.binary_search_by(|(known, _)| (*known).cmp(word)) {
+            Ok(at) => apply(&mut options, field, word, TABLE[at].1)?,
+            Err(_) => options.data.push(own_option(field, word)?),
+        }
+    }
+    Ok(options)
+}
+
+fn apply(options: &mut Options, field: &str, word: &str, effect: Effect) -> Result<()> {
+    match effect {
+        Set(bits) => set(&mut options.attr, bits),
+        Clear(bits) => clear(&mut options.attr, bits),
+        Atime(bits) => atime(&mut options.attr, bits),
+        SetAll(bits) => set(&mut options.attr_all, bits),
+        ClearAll(bits) => clear(&mut options.attr_all, bits),
+        AtimeAll(bits) => atime(&mut options.attr_all, bits),
+        Bind { recursive } => options.bind = Some(recursive),
+        Propagation { flag, recursive: false } => options.attr.propagation = flag,
+        Propagation { flag, recursive: true } => options.attr_all.propagation = flag,
+        Superblock => options.data.push((word.to_owned(), None)),
+        Idmap { recursive, required } => options.idmap = Some(IdmapOption { recursive, required }),
+        Nothing => {}
+        Unsupported => {
+            return Err(Error::new(tinyd_core::Kind::Unsupported, format!("{word:?} is not supported"))
+                .of_field(field));
+        }
+    }
+    Ok(())
+}
+
+fn set(attr: &mut Attr, bits: u64) {
+    attr.set |= bits;
+    attr.clear &= !bits;
+}
+
+fn clear(attr: &mut Attr, bits: u64) {
+    // The access time bits are one field: the kernel wants it cleared whole.
+    let mask = if bits & Attr::ATIME_MASK == 0 { bits } else { Attr::ATIME_MASK };
+    attr.set &= !bits;
+    attr.clear |= mask;
+}
+
+fn atime(attr: &mut Attr, bits: u64) {
+    attr.set = (attr.set & !Attr::ATIME_MASK) | bits;
+    attr.clear |= Attr::ATIME_MASK;
+}
+
+fn own_option(field: &str, word: &str) -> Result<(String, Option<String>)> {
+    if word.is_empty() || word.contains('\0') {
+        return Err(Error::invalid(field, format!("{word:?} is not a mount option")));
+    }
+    Ok(match word.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (word.to_owned(), None),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    fn options(words: &[&str]) -> Options {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        parse("mounts[0].options", &words).unwrap()
+    }
+
+    #[test]
+    fn the_table_is_sorted_for_the_search() {
+        assert!(TABLE.is_sorted_by(|(a, _), (b, _)| a < b));
+    }
+
+    #[test]
+    fn later_words_win() {
+        assert_eq!(options(&["ro", "rw"]).attr, Attr { clear: Attr::RDONLY, ..Attr::default() });
+        assert_eq!(options(&["rw", "ro"]).attr, Attr { set: Attr::RDONLY, ..Attr::default() });
+        let strict = options(&["noatime", "strictatime"]).attr;
+        assert_eq!((strict.set, strict.clear), (Attr::STRICTATIME, Attr::ATIME_MASK));
+    }
+
+    #[test]
+    fn a_file_systems_own_words_go_to_it() {
+        let found = options(&["nosuid", "mode=755", "size=65536k", "newinstance", "sync"]);
+        assert_eq!(found.attr.set, Attr::NOSUID);
+        let own = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+        assert_eq!(
+            found.data,
+            [
+                own("mode", Some("755")),
+                own("size", Some("65536k")),
+                own("newinstance", None),
+                own("sync", None)
+            ]
+        );
+    }
+
+    #[test]
+    fn recursive_words_are_kept_apart() {
+        let found = options(&["rbind", "rro", "nosuid", "rslave"]);
+        assert_eq!(found.bind, Some(true));
+        assert_eq!(found.attr, Attr { set: Attr::NOSUID, ..Attr::default() });
+        assert_eq!(found.attr_all, Attr { set: Attr::RDONLY, clear: 0, propagation: libc::MS_SLAVE });
+    }
+
+    #[test]
+    fn what_is_not_done_is_an_error_that_names_it() {
+        let error = parse("mounts[3].options", &["remount".to_owned()]).unwrap_err();
+        assert_eq!(error.to_string(), r#"mounts[3].options: "remount" is not supported"#);
+        assert!(parse("mounts[3].options", &["a\0b".to_owned()]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bit_is_both_set_and_cleared_but_for_access_times(
+            words in vec(select(TABLE.iter().map(|(word, _)| *word).collect::<Vec<_>>()), 0..12),
+        ) {
+            let words: Vec<String> = words.into_iter().filter(|word| !matches!(*word, "remount" | "tmpcopyup")).map(str::to_owned).collect();
+            let found = parse("options", &words).unwrap();
+            for attr in [found.attr, found.attr_all] {
+                prop_assert_eq!(attr.set & attr.clear & !Attr::ATIME_MASK, 0);
+                // What the kernel demands: an access time mode is only set with the field cleared.
+                prop_assert!(attr.set & Attr::ATIME_MASK == 0 || attr.clear & Attr::ATIME_MASK == Attr::ATIME_MASK);
+            }
+        }
+    }
+}
