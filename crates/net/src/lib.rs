@@ -208,7 +208,9 @@ impl Net {
     /// # Errors
     /// `Internal` with the kernel's words.
     pub fn delete_link(&self, short_id: &str) -> Result<()> {
-        link::delete(&mut self.route(), &veth::name(short_id)).map_err(internal)
+        // On a socket of its own: nobody should wait for this one.
+        let mut socket = Socket::open(Family::Route).map_err(internal)?;
+        link::delete(&mut socket, &veth::name(short_id)).map_err(internal)
     }
 
     /// At the daemon's start: the firewall is rebuilt for these networks and live endpoints, as one transaction, whatever was there.

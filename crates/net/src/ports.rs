@@ -32,8 +32,10 @@ pub struct Listener {
 /// connections from the host's loopback and over IPv6. While they are open nobody else can have the port.
 ///
 /// # Errors
-/// `AlreadyExists` of `-p` naming the process that holds the port; `InvalidArgument` for an address that is not the host's.
+/// `AlreadyExists` of `-p` naming the process that holds the port; `InvalidArgument` for an address that is not the host's, and for two
+/// ports of this list that cannot be had at once.
 pub fn reserve(ports: &[Port]) -> Result<Vec<Listener>> {
+    check_apart(ports)?;
     let mut listeners = Vec::new();
     for port in ports {
         for address in addresses(port) {
@@ -46,6 +48,21 @@ pub fn reserve(ports: &[Port]) -> Result<Vec<Listener>> {
         }
     }
     Ok(listeners)
+}
+
+/// That no two of them are one port of the host.
+fn check_apart(ports: &[Port]) -> Result<()> {
+    for (at, port) in ports.iter().enumerate() {
+        let same = |other: &&Port| {
+            let everywhere =
+                other.host_ip.is_none() || port.host_ip.is_none() || other.host_ip == port.host_ip;
+            (other.host, other.protocol) == (port.host, port.protocol) && everywhere
+        };
+        if let Some(other) = ports[..at].iter().find(same) {
+            return Err(Error::invalid(FIELD, format!("{other} and {port} are the same port of the host")));
+        }
+    }
+    Ok(())
 }
 
 /// Where a published port is on the host.
@@ -145,6 +162,19 @@ mod tests {
         assert_eq!(reserve(&wanted).unwrap_err().kind(), Kind::AlreadyExists);
         drop(held);
         assert!(reserve(&wanted).is_ok());
+    }
+
+    #[test]
+    fn a_port_cannot_lead_to_two_places() {
+        for pair in
+            [["8080:80", "8080:81"], ["8080:80", "127.0.0.1:8080:80"], ["[::1]:8080:80", "[::1]:8080:81"]]
+        {
+            let error = reserve(&pair.map(port)).unwrap_err();
+            assert_eq!((error.kind(), error.field()), (Kind::InvalidArgument, Some("-p")));
+            assert!(pair.iter().all(|text| error.message().contains(text)), "{error}");
+        }
+        assert!(check_apart(&["8080:80", "8080:80/udp", "8081:80"].map(port)).is_ok());
+        assert!(check_apart(&["127.0.0.1:8080:80", "127.0.0.2:8080:81"].map(port)).is_ok());
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! The nftables table, as `nft` reads it.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-use crate::host::{Host, endpoint, on_a_host_of_its_own, run, run_json};
-use tinyd_core::Kind;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use serde_json::Value;
+use tinyd_core::{Kind, config::Port};
 use tinyd_net::Net;
+
+use crate::host::{Host, endpoint, on_a_host_of_its_own, run, run_json};
 
 #[test]
 fn nft_reads_the_table_as_it_is_meant() {
@@ -126,6 +133,96 @@ fn a_port_published_twice_is_refused() {
         assert_eq!(error.kind(), Kind::Internal, "{error}");
         assert!(!host.net.repair().unwrap());
         assert_eq!(host.net.list_owned().unwrap().containers.len(), 1);
+    });
+}
+
+#[test]
+fn what_is_published_is_what_nft_reads() {
+    on_a_host_of_its_own("table::what_is_published_is_what_nft_reads", || {
+        let host = Host::new();
+        let (bridge, subnet) = host.network("one", "10.1.0.0/24");
+        let ports = (any::<[u8; 4]>(), any::<bool>(), 1u16.., 1u16.., any::<bool>());
+        let mut runner =
+            TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+        let outcome = runner.run(&proptest::collection::vec(ports, 1..60), |ports| {
+            let ports: Vec<String> = ports
+                .into_iter()
+                .map(|(ip, everywhere, host, container, udp)| {
+                    let ip = if everywhere { String::new() } else { format!("{}:", Ipv4Addr::from(ip)) };
+                    format!("{ip}{host}:{container}{}", if udp { "/udp" } else { "" })
+                })
+                .collect();
+            let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+            let mut endpoint = endpoint(&(bridge.clone(), subnet), 5, &ports);
+            // One key cannot lead to two places; the engine sees to that.
+            endpoint.ports.sort();
+            endpoint.ports.dedup_by_key(|port| (port.host_ip, port.host, port.protocol));
+            host.net.restore(&[(bridge.clone(), subnet)], std::slice::from_ref(&endpoint)).unwrap();
+            let mut wanted: Vec<String> =
+                endpoint.ports.iter().filter_map(|port| as_nft_reads(port, endpoint.ip)).collect();
+            let mut read: Vec<String> =
+                ["ports", "ports_of_address"].into_iter().flat_map(elements).collect();
+            wanted.sort();
+            read.sort();
+            prop_assert_eq!(read, wanted);
+            prop_assert!(!host.net.repair().unwrap());
+            Ok(())
+        });
+        outcome.unwrap();
+    });
+}
+
+/// `tcp 8080 10.1.0.5 80`, `203.0.113.9 tcp 8080 10.1.0.5 80`.
+fn as_nft_reads(port: &Port, ip: Ipv4Addr) -> Option<String> {
+    let host_ip = match port.host_ip {
+        Some(IpAddr::V4(ip)) if ip.is_loopback() => return None,
+        Some(ip) => format!("{ip} "),
+        None => String::new(),
+    };
+    Some(format!("{host_ip}{} {} {ip} {}", port.protocol.word(), port.host, port.container))
+}
+
+/// The elements of a map, each in one line of words.
+fn elements(map: &str) -> Vec<String> {
+    let listed = run_json("nft", &["-j", "list", "map", "inet", "tinyd", map]);
+    let found =
+        listed["nftables"].as_array().unwrap().iter().find_map(|object| object["map"]["elem"].as_array());
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let side =
+        |value: &Value| value["concat"].as_array().unwrap().iter().map(word).collect::<Vec<_>>().join(" ");
+    let elements = found.map(Vec::as_slice).unwrap_or_default();
+    elements.iter().map(|element| format!("{} {}", side(&element[0]), side(&element[1]))).collect()
+}
+
+#[test]
+fn many_come_and_go_at_once() {
+    on_a_host_of_its_own("table::many_come_and_go_at_once", || {
+        let host = Host::new();
+        let network = host.network("one", "10.1.0.0/24");
+        std::thread::scope(|scope| {
+            for worker in 0..8 {
+                let (net, network) = (&host.net, &network);
+                scope.spawn(move || {
+                    for turn in 0..4 {
+                        let number = 10 + worker * 4 + turn;
+                        let space = crate::host::Space::of_container();
+                        let port = format!("{}:80", 8000 + u32::from(number));
+                        let endpoint = endpoint(network, number, &[&port]);
+                        net.attach(&endpoint, space.file.as_fd(), space.route()).unwrap();
+                        net.repair().unwrap();
+                        if turn > 0 {
+                            net.detach(&endpoint.container).unwrap();
+                            net.delete_link(endpoint.container.short()).unwrap();
+                        } else {
+                            // As a container whose namespace ends by itself.
+                            drop(space);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(!host.net.repair().unwrap());
+        assert_eq!(elements("ports").len(), 8);
     });
 }
 
