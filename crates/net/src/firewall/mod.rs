@@ -206,3 +206,31 @@ impl Firewall {
 fn published(endpoint: &Endpoint) -> Published {
     Published { ip: endpoint.ip, ports: endpoint.ports.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_nftables_refuses_nothing() {
+        let mut firewall = Firewall::open("tinyd-test".into());
+        firewall.kernel = Kernel::Lacks("no such protocol".into());
+        let subnet = Subnet::parse("10.5.0.0/16").unwrap();
+        let endpoint = Endpoint {
+            container: ContainerId::from_bytes([1; 32]),
+            interface: "Tiny-docker".into(),
+            ip: Ipv4Addr::new(10, 5, 0, 2),
+            prefix_len: 16,
+            gateway: subnet.first_host(),
+            ports: vec![Port::parse("-p", "53:53/udp").unwrap()],
+        };
+        firewall.restore(&[], &[]).unwrap();
+        firewall.add_network("Tiny-docker", subnet).unwrap();
+        firewall.publish(&endpoint).unwrap();
+        assert!(!firewall.repair().unwrap());
+        firewall.unpublish(&endpoint.container).unwrap();
+        firewall.remove_network("Tiny-docker").unwrap();
+        firewall.remove().unwrap();
+        assert_eq!(firewall.lack(), Some("no such protocol"));
+    }
+}

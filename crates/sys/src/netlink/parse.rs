@@ -124,3 +124,34 @@ impl Verdict {
 fn words(attrs: &[u8]) -> Option<String> {
     attributes(attrs).find(|attr| attr.kind == WORDS).and_then(Attribute::text).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_has_the_kernels_words_whether_capped_or_not() {
+        let words = [&[9, 0, 1, 0][..], b"why\x21\0", &[0; 3]].concat();
+        let request = [20_u32.to_ne_bytes().to_vec(), vec![0; 12], vec![7; 4]].concat();
+        for (flags, echoed) in [(libc::NLM_F_CAPPED as u16, &request[..16]), (0, &request[..])] {
+            let payload = [&(-17_i32).to_ne_bytes()[..], echoed, &words].concat();
+            let message = Message { kind: 2, flags, sequence: 1, payload: &payload };
+            let verdict = Verdict::of_error(message).unwrap();
+            assert_eq!(verdict, Verdict { errno: 17, words: Some("why!".into()) });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_or_go_on_for_ever(bytes: Vec<u8>) {
+            prop_assert!(attributes(&bytes).count() <= bytes.len());
+            for message in messages(&bytes) {
+                let _ = Verdict::of_error(message);
+                let _ = Verdict::of_done(message);
+                let _ = attributes(message.payload).map(Attribute::text).count();
+            }
+        }
+    }
+}
