@@ -110,6 +110,12 @@ impl Net {
                  the host's address, networks are not kept apart"
             ));
         }
+        for chain in self.firewall().dropping_chains() {
+            warnings.push(format!(
+                "the firewall chain \"{chain}\" of another program drops forwarded packets by default: allow the bridges there, or \
+                 containers have no way out (docs/networks.md)"
+            ));
+        }
         if !sysctl::has_ipv6() {
             warnings.push("no IPv6: published ports answer on IPv4 only".to_owned());
         }

@@ -66,6 +66,14 @@ impl Firewall {
         }
     }
 
+    /// Chains of others that drop forwarded packets by default; none that can be seen, when the kernel does not say.
+    pub(crate) fn dropping_chains(&mut self) -> Vec<String> {
+        match &mut self.kernel {
+            Kernel::Has(socket) => transaction::dropping_chains(socket).unwrap_or_default(),
+            Kernel::Lacks(_) => Vec::new(),
+        }
+    }
+
     /// Everything anew, for these networks and containers.
     pub(crate) fn restore(&mut self, networks: &[(Bridge, Subnet)], endpoints: &[Endpoint]) -> Result<()> {
         self.networks = networks.iter().map(|(bridge, subnet)| (bridge.interface.clone(), *subnet)).collect();

@@ -76,7 +76,7 @@ pub(super) struct Rule {
 }
 
 const PREROUTING: u32 = 0;
-const FORWARD: u32 = 2;
+pub(super) const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
 

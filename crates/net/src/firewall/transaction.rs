@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use tinyd_sys::{
     Result,
-    netlink::{Body, Messages, Socket},
+    netlink::{Body, Messages, Reply, Socket},
 };
 
 use super::{
     element::Element,
     expression::{LIST_ELEM, data},
-    rules::{Chain, Rule, SETS, Set, chains},
+    rules::{Chain, FORWARD, Rule, SETS, Set, chains},
 };
 
 /// Length of `struct nfgenmsg`.
@@ -28,6 +28,9 @@ const ELEM_INTERVAL_END: u32 = 1;
 const ELEM_KEY: u16 = 1;
 const ELEM_DATA: u16 = 2;
 const ELEM_FLAGS: u16 = 3;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
 const RULE_CHAIN: u16 = 2;
 const RULE_USERDATA: u16 = 7;
 /// In every nftables message the first attribute names the table.
@@ -156,12 +159,12 @@ fn write_set(body: &mut Body<'_>, set: &Set) {
 
 fn write_chain(body: &mut Body<'_>, chain: &Chain) {
     const ACCEPT: u32 = 1;
-    body.text(3, chain.name);
-    body.nest(4, |body| {
+    body.text(CHAIN_NAME, chain.name);
+    body.nest(CHAIN_HOOK, |body| {
         body.be32(1, chain.hook);
         body.be32(2, chain.priority.cast_unsigned());
     });
-    body.be32(5, ACCEPT);
+    body.be32(CHAIN_POLICY, ACCEPT);
     body.text(7, chain.kind);
 }
 
@@ -196,6 +199,26 @@ pub(super) fn generation(socket: &mut Socket) -> Result<u32> {
     let reply = socket.get("NFT_MSG_GETGEN", message_type(libc::NFT_MSG_GETGEN), header)?;
     let id = reply.attributes(NFGEN_BYTES).find(|attr| attr.kind == 1).and_then(|attr| attr.be32());
     Ok(id.unwrap_or_default())
+}
+
+/// Chains of others that drop what is forwarded unless a rule of theirs says otherwise, as `ip filter FORWARD`. No table can overrule them.
+pub(super) fn dropping_chains(socket: &mut Socket) -> Result<Vec<String>> {
+    let any_family = |body: &mut Body<'_>| body.fixed(&[0; NFGEN_BYTES]);
+    let replies = socket.dump("NFT_MSG_GETCHAIN", message_type(libc::NFT_MSG_GETCHAIN), any_family)?;
+    Ok(replies.iter().filter_map(dropping_chain).collect())
+}
+
+fn dropping_chain(reply: &Reply) -> Option<String> {
+    const DROP: u32 = 0;
+    let family = match i32::from(*reply.payload.first()?) {
+        libc::NFPROTO_INET => "inet",
+        libc::NFPROTO_IPV4 => "ip",
+        _ => return None,
+    };
+    let find = |kind| reply.attributes(NFGEN_BYTES).find(|attr| attr.kind == kind);
+    let hook = find(CHAIN_HOOK)?.inner().find(|attr| attr.kind == 1)?.be32()?;
+    let drops = hook == FORWARD && find(CHAIN_POLICY)?.be32()? == DROP;
+    drops.then(|| Some(format!("{family} {} {}", find(TABLE)?.text()?, find(CHAIN_NAME)?.text()?))).flatten()
 }
 
 /// Whether the table in the kernel has these elements, and the rules that [`Transaction::rebuild`] writes, in their order.

@@ -65,6 +65,32 @@ fn two_daemons_have_two_tables() {
 }
 
 #[test]
+fn a_firewall_that_drops_what_containers_send_is_told() {
+    on_a_host_of_its_own("table::a_firewall_that_drops_what_containers_send_is_told", || {
+        let host = Host::new();
+        run("nft", &["add", "table", "ip", "filter"]);
+        let chain = |name, hook, policy| {
+            let spec = format!("{{ type filter hook {hook} priority 0 ; policy {policy} ; }}");
+            run("nft", &["add", "chain", "ip", "filter", name, &spec]);
+        };
+        chain("INPUT", "input", "drop");
+        chain("FORWARD", "forward", "accept");
+        let told = || {
+            host.net
+                .warnings()
+                .into_iter()
+                .filter(|warning| warning.contains("drops forwarded"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(), Vec::<String>::new());
+        run("nft", &["chain", "ip", "filter", "FORWARD", "{ policy drop ; }"]);
+        let told = told();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains("\"ip filter FORWARD\""), "{told:?}");
+    });
+}
+
+#[test]
 fn what_somebody_flushed_comes_back() {
     on_a_host_of_its_own("table::what_somebody_flushed_comes_back", || {
         let host = Host::new();
