@@ -144,6 +144,8 @@ fn root(propagation: u64, idmap: &Idmap, context: Context<'_>) -> Result<OwnedFd
 
 fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
     let context = FsContext::open("overlay").map_err(step("mount the root"))?;
+    // A mount that exists nowhere else ends with its descriptor, and overlay wants it alive when it is created.
+    let mut trees = Vec::new();
     for layer in lower {
         let path = c_path(layer)?;
         let tree = mount::clone_path(&path, false).map_err(|error| missing("root", &path, &error))?;
@@ -159,6 +161,7 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<Borrowed
             }
             Err(error) => return Err(step("mount the root")(error)),
         }
+        trees.push(tree);
     }
     for (option, path) in [("upperdir", upper), ("workdir", work)] {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
