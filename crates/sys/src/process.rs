@@ -72,6 +72,21 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     }
 }
 
+/// fork(2), for a process that is under a system call filter already: filters that cannot look into clone3's arguments refuse it.
+/// The child's number, or `None` in the child.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn fork() -> Result<Option<i32>> {
+    // SAFETY: with one thread (the child of a `clone3` has no other, and this crate starts none) no lock can be held by
+    // another one, so the child may go on as ordinary code.
+    match unsafe { libc::fork() } {
+        -1 => Err(Error::last("fork")),
+        0 => Ok(None),
+        pid => Ok(Some(pid)),
+    }
+}
+
 /// A process that is not single-threaded must not fork: a lock held by another thread would stay locked in the child.
 fn require_one_thread() -> Result<()> {
     // The link count of /proc/self/task is 2 plus the number of threads: one call where reading the directory takes four.
@@ -189,7 +204,7 @@ pub fn wait(child: BorrowedFd<'_>) -> Result<Ended> {
 /// Reaps any child of the caller that has ended; `None` when none has. Never blocks.
 #[must_use]
 pub fn take_ended() -> Option<(i32, Ended)> {
-    match rustix::process::waitpid(None, rustix::process::WaitOptions::NOHANG) {
+    match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
         Ok(Some((pid, status))) => {
             let ended = ended(status.exit_status(), status.terminating_signal());
             Some((pid.as_raw_nonzero().get(), ended))
@@ -458,6 +473,18 @@ pub fn own_image_is_unwritable() -> Result<bool> {
         .is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE));
     let mount = rustix::fs::fstatvfs(&exe).ask("fstatvfs(/proc/self/exe)")?;
     Ok(sealed || mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+/// How many arenas the C library's allocator has at most: each thread has its own otherwise, and keeps what it once took. Only
+/// glibc has arenas.
+pub fn limit_arenas(arenas: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes integers; it may be called at any time, and a refusal changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, arenas);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = arenas;
 }
 
 fn check(done: libc::c_long, call: impl std::fmt::Display) -> Result<()> {

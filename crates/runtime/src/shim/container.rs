@@ -16,7 +16,7 @@ use tinyd_sys::process::pidfd_signal;
 use super::{log::Log, streams::Streams};
 use crate::{
     exec::{Exec, Target, exec},
-    launch::{Gate, Launch, Prepared, Stdio, prepare},
+    launch::{Gate, Launch, Prepared, Stdio, failpoint, prepare},
 };
 
 /// SIGKILL.
@@ -51,7 +51,6 @@ impl Container {
             true => (Streams::empty(log), Stdio::Terminal),
             false => Streams::pipes(plan.stdin_open, log)?,
         };
-        own_pipes(&stdio, &plan.spec)?;
         let mut prepared = prepare(Launch {
             id: plan.id.as_str(),
             spec: &plan.spec,
@@ -65,7 +64,8 @@ impl Container {
             init: plan.init,
             failpoint: &plan.failpoint,
         })?;
-        let complete = complete(&mut prepared, &mut streams, &plan);
+        let complete = failpoint(&plan.failpoint, "shim.created")
+            .and_then(|()| prepared.terminal.take().map_or(Ok(()), |master| streams.take_terminal(master)));
         if let Err(error) = complete {
             return Err(undo(prepared, error));
         }
@@ -98,7 +98,7 @@ impl Container {
                 return Err(wrong("start", self.state));
             }
         }
-        fail_at(&self.failpoint, "shim.start")?;
+        failpoint(&self.failpoint, "shim.start")?;
         self.prepared.start()?;
         let at_unix_nanos = unix_nanos(SystemTime::now());
         self.advance(Event::Started { pid: self.prepared.pid, at_unix_nanos })?;
@@ -116,26 +116,15 @@ impl Container {
     /// Runs one more process. `stdio` are its streams, unless it has a terminal.
     ///
     /// # Errors
-    /// As [`exec`]; `WrongState` unless the container runs.
+    /// As [`exec`].
     pub(super) fn exec(&self, plan: &ExecPlan, stdio: Stdio) -> Result<Exec> {
-        self.require_running("exec in")?;
-        own_pipes(&stdio, &self.spec_for(&plan.process))?;
         let target = Target {
             pid: self.prepared.pid,
             pidfd: self.prepared.pidfd.as_fd(),
             cgroup: &self.prepared.cgroup,
             spec: &self.spec,
         };
-        let done = exec(target, &plan.process, &plan.seccomp, stdio)?;
-        if let (Some(size), Some(master)) = (plan.process.console_size, &done.terminal) {
-            // The size is a wish; a terminal without one works.
-            let _ = tinyd_sys::tty::set_size(master.as_fd(), size.height, size.width);
-        }
-        Ok(done)
-    }
-
-    fn spec_for(&self, process: &oci::Process) -> oci::Spec {
-        oci::Spec { process: Some(process.clone()), linux: self.spec.linux.clone(), ..oci::Spec::default() }
+        exec(target, &plan.process, &plan.seccomp, stdio)
     }
 
     /// Sends a signal to the first process.
@@ -195,18 +184,13 @@ impl Container {
         Ok(())
     }
 
-    fn require_running(&self, verb: &str) -> Result<()> {
+    /// Refuses a verb that only a running container takes.
+    ///
+    /// # Errors
+    /// `WrongState`.
+    pub(super) fn require_running(&self, verb: &str) -> Result<()> {
         if matches!(self.state, State::Running { .. }) { Ok(()) } else { Err(wrong(verb, self.state)) }
     }
-}
-
-/// What is left to do once the runtime has made the container.
-fn complete(prepared: &mut Prepared, streams: &mut Streams, plan: &Plan) -> Result<()> {
-    fail_at(&plan.failpoint, "shim.created")?;
-    let Some(master) = prepared.terminal.take() else { return Ok(()) };
-    streams.take_terminal(master)?;
-    let size = plan.spec.process.as_ref().and_then(|process| process.console_size);
-    size.map_or(Ok(()), |size| streams.resize(size.height, size.width))
 }
 
 fn undo(prepared: Prepared, error: Error) -> Error {
@@ -232,64 +216,7 @@ fn what_exec_needs(spec: oci::Spec) -> oci::Spec {
     oci::Spec { oci_version: spec.oci_version, linux, ..oci::Spec::default() }
 }
 
-/// Gives pipes to the process's user, so that it may open them again as `/dev/stdout` and its like. Anything that is no pipe is left
-/// as it is.
-fn own_pipes(stdio: &Stdio, spec: &oci::Spec) -> Result<()> {
-    let (Stdio::Fds(fds), Some(process)) = (stdio, &spec.process) else { return Ok(()) };
-    let none = oci::Linux::default();
-    let linux = spec.linux.as_ref().unwrap_or(&none);
-    let uid = host_id(&linux.uid_mappings, process.user.uid);
-    let gid = host_id(&linux.gid_mappings, process.user.gid);
-    for fd in fds {
-        own_pipe(fd, uid, gid)
-            .map_err(|error| Error::new(Kind::Internal, format!("fchown(pipe, {uid}): {error}")))?;
-    }
-    Ok(())
-}
-
-fn own_pipe(fd: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
-    use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
-    if FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::Fifo {
-        fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    }
-    Ok(())
-}
-
-/// The host's number for an id of the container; without mappings it is the same.
-fn host_id(mappings: &[oci::IdMapping], id: u32) -> u32 {
-    let host = |map: &oci::IdMapping| {
-        let offset = id.checked_sub(map.container_id).filter(|offset| *offset < map.size)?;
-        map.host_id.checked_add(offset)
-    };
-    mappings.iter().find_map(host).unwrap_or(id)
-}
-
-/// Fails when this is the step that a test wants to fail.
-pub(super) fn fail_at(wanted: &str, here: &str) -> Result<()> {
-    if wanted == here {
-        return Err(Error::new(Kind::Internal, format!("failpoint {here}")));
-    }
-    Ok(())
-}
-
 /// A refusal that names both.
 pub(super) fn wrong(verb: &str, state: State) -> Error {
     Error::new(Kind::WrongState, format!("cannot {verb} a container that is {}", state.word()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_mapped_to_the_hosts() {
-        let maps = [
-            oci::IdMapping { container_id: 0, host_id: 100_000, size: 1000 },
-            oci::IdMapping { container_id: 1000, host_id: 5, size: 1 },
-        ];
-        assert_eq!(host_id(&maps, 0), 100_000);
-        assert_eq!(host_id(&maps, 999), 100_999);
-        assert_eq!(host_id(&maps, 1000), 5);
-        assert_eq!(host_id(&[], 7), 7);
-    }
 }

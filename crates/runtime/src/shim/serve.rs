@@ -149,7 +149,11 @@ impl Shim {
     }
 
     fn exec(&mut self, index: usize, plan: &ExecPlan) {
-        let done = self.exec_stdio(index, plan).and_then(|stdio| self.alive("exec in")?.exec(plan, stdio));
+        let done = self
+            .alive("exec in")
+            .and_then(|container| container.require_running("exec in"))
+            .and_then(|()| self.exec_stdio(index, plan))
+            .and_then(|stdio| self.alive("exec in")?.exec(plan, stdio));
         match done {
             Ok(exec) => {
                 if let Some(client) = self.clients.get_mut(index) {

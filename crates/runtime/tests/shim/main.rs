@@ -1,0 +1,339 @@
+//! The supervisor as a daemon sees it: the real binary, driven over its socket. Needs root and a static busybox.
+
+#![cfg(target_os = "linux")]
+
+mod driver;
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use driver::{Client, Shim, exec_plan, process, until};
+use tinyd_core::{
+    Kind,
+    config::Protocol,
+    oci::ConsoleSize,
+    wire::{ExecPlan, Forward, FrameKind, Message, Request, Seccomp},
+};
+
+fn failed(message: Message) -> (Kind, String) {
+    match message {
+        Message::Failed(error) => (error.kind(), error.message().to_owned()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn attached(shim: &Shim, stdin: bool) -> Client {
+    let mut client = shim.connect();
+    client.done(&Request::Attach { stdin });
+    client
+}
+
+#[test]
+fn output_goes_to_clients_and_log_and_the_exit_to_disk_first() {
+    let mut shim = Shim::start();
+    let mut client = shim.connect();
+    client.create(shim.plan("echo out; echo err >&2; printf end; exit 7"));
+    assert_eq!(client.fds.len(), 2, "the network namespace and a socket inside");
+    let mut stream = attached(&shim, false);
+    let mut watcher = shim.connect();
+    watcher.send(&Request::Watch, &[]);
+    client.start();
+
+    let (out, err, exit) = stream.output();
+    let exit = exit.unwrap();
+    assert_eq!((out.as_str(), err.as_str(), exit.code, exit.signal), ("out\nend", "err\n", 7, None));
+    assert_eq!(shim.exit_file(), Some(exit));
+    assert_eq!((shim.log("stdout").as_str(), shim.log("stderr").as_str()), ("out\nend", "err\n"));
+
+    let mut words = Vec::new();
+    while let Some(Message::Status(status)) = watcher.message() {
+        words.push(status.state.map_or("none", |state| state.word()));
+    }
+    assert_eq!(words, ["created", "running", "stopped"]);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn input_passes_with_backpressure_and_ends() {
+    let mut shim = Shim::start();
+    let mut plan = shim.plan("cat");
+    plan.stdin_open = true;
+    plan.log_path = None;
+    shim.run(plan);
+    let mut stream = attached(&shim, true);
+    let mut wanted = String::new();
+    for n in 0..30 {
+        let line = format!("{n}{}\n", "x".repeat(50_000));
+        stream.send_stream(FrameKind::Stdin, line.as_bytes());
+        // Read along, as a client does: neither side holds more than its buffers.
+        let mut came = 0;
+        while came < line.len() {
+            came += stream.next().unwrap().1.len();
+        }
+        wanted = line;
+    }
+    stream.send_stream(FrameKind::Stdin, wanted.as_bytes());
+    stream.send_stream(FrameKind::StdinEnd, b"");
+    let (out, _, exit) = stream.output();
+    assert!(out == wanted);
+    assert_eq!(exit.unwrap().code, 0);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_nothing_and_one_that_is_gone_holds_nobody() {
+    let mut shim = Shim::start();
+    let mut plan = shim.plan("yes");
+    plan.log_path = None;
+    shim.run(plan);
+    let lazy = attached(&shim, false);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(shim.memory_kib("Private_Dirty") < 2048);
+    // Another one gets nothing either, until the first has gone.
+    let mut eager = attached(&shim, false);
+    drop(lazy);
+    let mut came = 0;
+    while came < 1 << 20 {
+        came += eager.next().unwrap().1.len();
+    }
+    shim.connect().done(&Request::Signal { number: 9 });
+    let exit = eager.output().2.unwrap();
+    assert_eq!((exit.code, exit.signal), (137, Some(9)));
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn an_exec_has_its_own_streams_and_status() {
+    let mut shim = Shim::start();
+    shim.run(shim.plan("sleep 1000"));
+    let mut client = shim.connect();
+    let (mut out, their_out) = std::io::pipe().unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    client.send(
+        &exec_plan("grep Sig /proc/self/status >&2; echo $$ >/dev/stdout; id -u; exit 3"),
+        &[null.as_fd(), their_out.as_fd(), null.as_fd()],
+    );
+    drop(their_out);
+    assert!(matches!(client.message(), Some(Message::ExecStarted { .. })));
+    assert_eq!(client.message(), Some(Message::ExecExited { code: 3 }));
+    let mut text = String::new();
+    out.read_to_string(&mut text).unwrap();
+    assert!(text.ends_with("\n0\n") && text != "1\n0\n", "{text}");
+
+    let error = failed(client.ask(&Request::Exec(Box::new(ExecPlan {
+        process: tinyd_core::oci::Process { args: vec!["nosuch".into()], terminal: true, ..process("") },
+        seccomp: Seccomp::Unconfined,
+    }))));
+    assert_eq!(error.0, Kind::CommandNotFound, "{error:?}");
+    shim.connect().done(&Request::Destroy);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn an_exec_with_a_terminal_gives_its_master() {
+    let mut shim = Shim::start();
+    shim.run(shim.plan("sleep 1000"));
+    let mut client = shim.connect();
+    let size = ConsoleSize { height: 31, width: 99 };
+    let process = tinyd_core::oci::Process {
+        terminal: true,
+        console_size: Some(size),
+        ..process("stty size; read line; echo got-$line; sleep 1000")
+    };
+    client.send(&Request::Exec(Box::new(ExecPlan { process, seccomp: Seccomp::Unconfined })), &[]);
+    assert!(matches!(client.message(), Some(Message::ExecStarted { .. })));
+    let mut master = std::fs::File::from(client.fds.pop().unwrap());
+    let mut text = String::new();
+    let mut buffer = [0; 100];
+    while !text.contains("got-hello") {
+        let len = master.read(&mut buffer).unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..len]));
+        if text.contains("31 99") && !text.contains("hello") {
+            master.write_all(b"hello\n").unwrap();
+        }
+    }
+    // Closing the master hangs up.
+    drop(master);
+    assert_eq!(client.message(), Some(Message::ExecExited { code: 129 }));
+    shim.connect().done(&Request::Destroy);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn a_terminal_is_resized_and_read() {
+    let mut shim = Shim::start();
+    let mut plan = shim.plan("while read line; do stty size; done");
+    if let Some(process) = &mut plan.spec.process {
+        process.terminal = true;
+        process.console_size = Some(ConsoleSize { height: 20, width: 70 });
+    }
+    shim.run(plan);
+    let mut stream = attached(&shim, true);
+    stream.send_stream(FrameKind::Stdin, b"\n");
+    stream.output_until("20 70");
+    stream.send(&Request::Resize { rows: 44, cols: 111 }, &[]);
+    stream.send_stream(FrameKind::Stdin, b"\n");
+    stream.output_until("44 111");
+    // Ctrl-D ends the input of a terminal; the frame that says so does not.
+    stream.send_stream(FrameKind::StdinEnd, b"");
+    stream.send_stream(FrameKind::Stdin, b"\n");
+    stream.output_until("44 111");
+    stream.send_stream(FrameKind::Stdin, b"\x04");
+    assert!(stream.output().2.is_some());
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn pausing_is_seen_by_those_who_watch() {
+    let mut shim = Shim::start();
+    let pid = shim.run(shim.plan("while :; do :; done"));
+    let mut watcher = shim.connect();
+    watcher.send(&Request::Watch, &[]);
+    let mut client = shim.connect();
+    client.done(&Request::Pause);
+    assert_eq!(failed(client.ask(&Request::Pause)).0, Kind::WrongState);
+    assert_eq!(failed(client.ask(&exec_plan("true"))).0, Kind::WrongState);
+    assert_eq!(client.ask(&Request::Processes), Message::Processes { pids: vec![pid] });
+    client.done(&Request::Resume);
+    client.done(&Request::Pause);
+    // Even a frozen container is killed.
+    client.done(&Request::Signal { number: 9 });
+    let mut words = Vec::new();
+    while let Some(Message::Status(status)) = watcher.message() {
+        assert!(status.state.is_some_and(|state| state.pid().is_none_or(|it| it == pid)));
+        words.push(status.state.map_or("none", |state| state.word()));
+    }
+    let wanted = ["running", "paused", "running", "paused", "running", "stopped"];
+    assert_eq!(words, wanted);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn a_command_that_is_not_there_ends_everything() {
+    let mut shim = Shim::start();
+    let mut client = shim.connect();
+    let mut plan = shim.plan("");
+    if let Some(process) = &mut plan.spec.process {
+        process.args = vec!["/bin/nosuch".into()];
+    }
+    let created = client.ask(&Request::Create(Box::new(plan)));
+    let answer = match created {
+        Message::Created { .. } => client.ask(&Request::Start),
+        other => other,
+    };
+    let (kind, message) = failed(answer);
+    assert_eq!(kind, Kind::CommandNotFound);
+    assert!(message.contains("/bin/nosuch"), "{message}");
+    assert_eq!(shim.exit_file(), None);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn requests_out_of_turn_are_refused() {
+    let mut shim = Shim::start();
+    let mut client = shim.connect();
+    for request in [Request::Start, Request::KillAll, Request::Attach { stdin: false }, exec_plan("true")] {
+        assert_eq!(failed(client.ask(&request)).0, Kind::WrongState, "{request:?}");
+    }
+    client.create(shim.plan("true"));
+    let again = Request::Create(Box::new(shim.plan("true")));
+    assert_eq!(failed(client.ask(&again)).0, Kind::WrongState);
+    assert_eq!(failed(client.ask(&Request::Signal { number: 15 })).0, Kind::WrongState);
+    assert_eq!(failed(client.ask(&Request::Pause)).0, Kind::WrongState);
+    client.done(&Request::Destroy);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn garbage_ends_one_connection_alone() {
+    let mut shim = Shim::start();
+    let mut bad = shim.connect();
+    bad.stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    assert_eq!(failed(bad.message().unwrap()).0, Kind::InvalidArgument);
+    assert!(bad.message().is_none());
+    let mut client = shim.connect();
+    client.create(shim.plan("true"));
+    client.done(&Request::Destroy);
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn a_killed_shim_takes_its_container_along() {
+    let mut shim = Shim::start();
+    let pid = shim.run(shim.plan("sleep 1000 & sleep 1000"));
+    shim.child.kill().unwrap();
+    let killed = Instant::now();
+    until("the container dies", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert!(killed.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn failpoints_leave_nothing() {
+    for (failpoint, at_create) in [("shim.created", true), ("shim.start", false)] {
+        let mut shim = Shim::start();
+        let mut client = shim.connect();
+        let mut plan = shim.plan("sleep 1000");
+        plan.failpoint = failpoint.into();
+        let answer = match at_create {
+            true => client.ask(&Request::Create(Box::new(plan))),
+            false => {
+                client.create(plan);
+                client.ask(&Request::Start)
+            }
+        };
+        assert_eq!(failed(answer).0, Kind::Internal);
+        assert!(client.message().is_none());
+        assert!(shim.is_gone());
+    }
+}
+
+#[test]
+fn ports_are_forwarded_while_the_program_runs() {
+    let mut shim = Shim::start();
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let outer = listener.local_addr().unwrap();
+    let mut plan = shim.plan("sleep 1000");
+    plan.forwards = vec![Forward { protocol: Protocol::Tcp, target: target.local_addr().unwrap() }];
+    let mut client = shim.connect();
+    client.send(&Request::Create(Box::new(plan)), &[listener.as_fd()]);
+    drop(listener);
+    assert!(matches!(client.message(), Some(Message::Created { .. })));
+    client.start();
+    let mut outside = TcpStream::connect(outer).unwrap();
+    outside.write_all(b"ping").unwrap();
+    let (mut inside, _) = target.accept().unwrap();
+    let mut buffer = [0; 4];
+    inside.read_exact(&mut buffer).unwrap();
+    assert_eq!(&buffer, b"ping");
+    shim.connect().done(&Request::Destroy);
+    assert!(shim.is_gone());
+    assert!(TcpStream::connect(outer).is_err());
+}
+
+#[test]
+fn without_a_pid_namespace_leftovers_are_killed() {
+    let mut shim = Shim::start();
+    let mut plan = shim.plan("sleep 1000 & (sleep 1000 &) ; echo up");
+    if let Some(linux) = &mut plan.spec.linux {
+        linux.namespaces.retain(|namespace| namespace.kind != tinyd_core::oci::NamespaceKind::Pid);
+    }
+    // A process of the host's PID namespace cannot mount a proc of its own.
+    plan.spec.mounts.retain(|mount| mount.destination != "/proc");
+    let mut client = shim.connect();
+    client.create(plan);
+    let mut stream = attached(&shim, false);
+    client.start();
+    assert_eq!(stream.output().0, "up\n");
+    assert!(shim.is_gone());
+}
+
+#[test]
+fn a_shim_that_nobody_wants_ends() {
+    let mut shim = Shim::start();
+    assert!(shim.is_gone());
+}
