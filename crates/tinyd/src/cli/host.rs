@@ -46,8 +46,8 @@ fn with_tls(mut context: Context, globals: &Globals, directory: Option<PathBuf>)
     let file = |name: &str| directory.as_ref().map(|directory| directory.join(name));
     let given = [
         (&globals.tlscacert, &mut context.tls_ca, "ca.pem"),
-        (&globals.tlscert, &mut context.tls_cert, "cert.pem"),
-        (&globals.tlskey, &mut context.tls_key, "key.pem"),
+        (&globals.tlscert, &mut context.tls_cert, "client-cert.pem"),
+        (&globals.tlskey, &mut context.tls_key, "client-key.pem"),
     ];
     for (option, own, name) in given {
         *own = option.clone().or(own.take()).or_else(|| file(name));
@@ -68,7 +68,7 @@ fn tls(context: &Context) -> Result<Option<TlsFiles>> {
     let missing = |flag: &str| {
         Error::invalid(
             flag,
-            "missing: mutual TLS takes --tlscacert, --tlscert and --tlskey (tinyd cert makes them)",
+            "missing: a daemon on TCP wants a certificate: --tlscacert, --tlscert and --tlskey (tinyd cert makes them)",
         )
     };
     match (&context.tls_ca, &context.tls_cert, &context.tls_key) {

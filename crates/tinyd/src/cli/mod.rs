@@ -47,6 +47,9 @@ mod volume;
 mod wait;
 mod when;
 
+#[cfg(test)]
+mod reference;
+
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::FromArgMatches;

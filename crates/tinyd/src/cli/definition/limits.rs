@@ -45,7 +45,7 @@ impl LimitArgs {
     pub(super) fn resources(self) -> Result<Resources> {
         let cpu = match (&self.cpu, &self.cpus) {
             (Some(cpu), _) => Some(micros(cpu)?),
-            (None, Some(cpus)) => Some(size::parse_cpus("--cpus", cpus)?),
+            (None, Some(cpus)) => Some(whole_cpus(cpus)?),
             (None, None) => None,
         };
         Ok(Resources {
@@ -65,6 +65,20 @@ fn micros(text: &str) -> Result<u64> {
         let rule = "microseconds of CPU per 100000: from 10000 to 100000 for each CPU of the machine";
         Error::invalid("--cpu", format!("{text:?} is not a number of {rule}"))
     })
+}
+
+/// CPUs as microseconds. The least is said in the user's own words; the most is the daemon's to say.
+fn whole_cpus(text: &str) -> Result<u64> {
+    let micros = size::parse_cpus("--cpus", text)?;
+    if micros < size::CPU_MIN_US {
+        let rule = format!(
+            "{micros} microseconds of CPU per {}: at least 0.1 ({})",
+            size::CPU_PERIOD_US,
+            size::CPU_MIN_US
+        );
+        return Err(Error::invalid("--cpus", format!("{text} is {rule}")));
+    }
+    Ok(micros)
 }
 
 fn swap(text: &str) -> Result<i64> {

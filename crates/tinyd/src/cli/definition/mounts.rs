@@ -3,8 +3,6 @@
 use clap::Args;
 use tinyd_core::{Result, config::Mount};
 
-use super::{Here, absolute_if_dotted};
-
 // Which files it sees.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Files")]
@@ -19,24 +17,9 @@ pub(super) struct MountArgs {
 
 impl MountArgs {
     /// The mounts, volumes first.
-    pub(super) fn mounts(self, here: &impl Here) -> Result<Vec<Mount>> {
-        let mut mounts = Vec::new();
-        for text in self.volume {
-            mounts.push(Mount::parse_volume("-v", &with_absolute_source(text, here)?)?);
-        }
-        for text in &self.tmpfs {
-            mounts.push(Mount::parse_tmpfs("--tmpfs", text)?);
-        }
-        Ok(mounts)
-    }
-}
-
-/// `./data:/data` with the directory that is meant.
-fn with_absolute_source(text: String, here: &impl Here) -> Result<String> {
-    match text.split_once(':') {
-        Some((source, rest)) if source.starts_with('.') => {
-            Ok(format!("{}:{rest}", absolute_if_dotted("-v", source.to_owned(), here)?))
-        }
-        Some(_) | None => Ok(text),
+    pub(super) fn mounts(self) -> Result<Vec<Mount>> {
+        let volumes = self.volume.iter().map(|text| Mount::parse_volume("-v", text));
+        let memory = self.tmpfs.iter().map(|text| Mount::parse_tmpfs("--tmpfs", text));
+        volumes.chain(memory).collect()
     }
 }

@@ -132,7 +132,7 @@ fn other_spellings_and_the_rest() {
         "--tmpfs",
         "/tmp:size=1m",
         "-v",
-        "./d:/d",
+        "data:/d",
         "--cap-add",
         "cap_net_admin",
         "--cap-drop",
@@ -174,7 +174,7 @@ fn other_spellings_and_the_rest() {
     assert_eq!(config.network, NetworkMode::Container("c9".into()));
     assert_eq!(config.dns, ["1.1.1.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(config.add_hosts, ["db:::1"]);
-    assert_eq!(config.mounts[0].source, MountSource::Host("/here/d".into()));
+    assert_eq!(config.mounts[0].source, MountSource::Volume(Name::parse("", "data").unwrap()));
     assert_eq!(config.mounts[1].target, "/tmp");
     assert_eq!(config.security.cap_add, ["NET_ADMIN"]);
     assert_eq!(config.security.cap_drop, ["ALL"]);
@@ -201,6 +201,8 @@ fn each_bad_word_is_told_with_its_flag_and_rule() {
         (&["--mem", "1k", "i"], "--mem", "minimum is 6m"),
         (&["-p", "99999:80", "i"], "-p", "1 to 65535"),
         (&["-p", "80", "i"], "-p", "HOST:CONTAINER"),
+        (&["-v", "./x:/x", "i"], "-v", "not absolute"),
+        (&["--cpus", "0.01", "i"], "--cpus", "10000"),
         (&["-v", "rel/x:/x", "i"], "-v", "not absolute"),
         (&["-v", "/a", "i"], "-v", "HOST:CONTAINER"),
         (&["--name", "a/b", "i"], "--name", "not a name"),

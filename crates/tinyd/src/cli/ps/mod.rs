@@ -86,7 +86,7 @@ fn table(containers: &[pb::ContainerSummary], whole: bool, now: &Zoned) -> Strin
             container.image.clone(),
             command,
             when::clock(container.created_unix_nanos, now),
-            status_line(&container.state.clone().unwrap_or_default()),
+            status_line(&container.state.unwrap_or_default()),
             container.ports.iter().map(port).collect(),
             container.mounts.iter().filter_map(volume).collect(),
             container.name.clone(),

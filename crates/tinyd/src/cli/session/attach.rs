@@ -34,7 +34,7 @@ impl Protocol for Attaching {
 
     fn request(input: Input) -> Option<pb::AttachRequest> {
         let message = match input {
-            Input::Data(bytes) => request::Message::Stdin(bytes.into()),
+            Input::Data(bytes) => request::Message::Stdin(bytes),
             Input::End => request::Message::StdinEnd(pb::StdinEnd {}),
             Input::Resize(size) => request::Message::Resize(size),
             Input::Signal(number) => request::Message::Signal(number),

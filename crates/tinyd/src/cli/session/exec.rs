@@ -38,7 +38,7 @@ impl Protocol for Executing {
 
     fn request(input: Input) -> Option<pb::ExecRequest> {
         let message = match input {
-            Input::Data(bytes) => request::Message::Stdin(bytes.into()),
+            Input::Data(bytes) => request::Message::Stdin(bytes),
             Input::End => request::Message::StdinEnd(pb::StdinEnd {}),
             Input::Resize(size) => request::Message::Resize(size),
             Input::Signal(_) => return None,

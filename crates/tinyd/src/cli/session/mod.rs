@@ -9,6 +9,7 @@ mod stdin;
 use std::future::Future;
 
 pub(super) use attach::Attaching;
+use bytes::Bytes;
 pub(super) use exec::Executing;
 use signals::Signals;
 use tinyd_core::{Error, Kind};
@@ -28,7 +29,7 @@ use crate::{client, pb};
 #[derive(Debug)]
 pub(super) enum Input {
     /// Bytes of standard input.
-    Data(Vec<u8>),
+    Data(Bytes),
     /// Standard input has ended.
     End,
     /// The terminal's size.
@@ -119,16 +120,15 @@ pub(super) async fn run<P: Protocol>(remote: &Remote, protocol: P, stdin: bool) 
 
 /// Waits for the process to run. Until then a signal ends this client as it ends any program.
 async fn started<P: Protocol>(responses: &mut Streaming<P::Response>) -> Result<Option<bool>> {
-    while let Some(event) = next::<P>(responses).await? {
-        match event {
-            Event::Started { tty, warnings } => {
-                warn(&warnings);
-                return Ok(tty);
-            }
-            Event::Output(_) | Event::Ended(_) => break,
+    match next::<P>(responses).await? {
+        Some(Event::Started { tty, warnings }) => {
+            warn(&warnings);
+            Ok(tty)
+        }
+        Some(Event::Output(_) | Event::Ended(_)) | None => {
+            Err(Error::new(Kind::Internal, "the daemon did not say whether the process runs").into())
         }
     }
-    Err(Error::new(Kind::Internal, "the daemon did not say whether the process runs").into())
 }
 
 /// Writes output until the process has ended, and gives its status.

@@ -38,7 +38,7 @@ fn read(data: &mpsc::Sender<Input>, keys: bool) -> bool {
             Some(keys) => keys.filter(typed),
             None => (typed.to_vec(), false),
         };
-        if !bytes.is_empty() && data.blocking_send(Input::Data(bytes)).is_err() {
+        if !bytes.is_empty() && data.blocking_send(Input::Data(bytes.into())).is_err() {
             return false;
         }
         if leave {

@@ -29,7 +29,7 @@ pub(in crate::cli) struct ContainerView {
 
 impl From<&pb::ContainerSummary> for ContainerView {
     fn from(container: &pb::ContainerSummary) -> Self {
-        let state = container.state.clone().unwrap_or_default();
+        let state = container.state.unwrap_or_default();
         ContainerView {
             id: container.id.clone(),
             names: container.name.clone(),
