@@ -18,6 +18,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+use rustix::fs::Mode;
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::{
     creds,
@@ -76,6 +77,8 @@ pub fn run(mut child: Child<'_>) -> ! {
 impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
         enter_cgroup(self.tasks)?;
+        // Of the places that mounts are made on; the program gets its own.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
         self.enter_namespaces()?;
         failpoint(self.failpoint, "mounts")?;
         let mut walk = Walk::new(std::mem::take(&mut self.sources), self.cgroup_view.take(), self.failpoint);

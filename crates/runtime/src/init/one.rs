@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use tinyd_core::Result;
-use tinyd_sys::process::{self, Forked};
+use tinyd_sys::process;
 
 use crate::launch::step;
 
@@ -12,9 +12,9 @@ use crate::launch::step;
 pub(super) fn stay(program: impl FnOnce() -> Result<Infallible>) -> Result<Infallible> {
     process::set_not_dumpable().map_err(step("stay as process 1"))?;
     process::block_signals();
-    match process::clone3(0, None).map_err(step("start the program"))? {
-        Forked::Child => program(),
-        Forked::Parent { pid, .. } => {
+    match process::fork().map_err(step("start the program"))? {
+        None => program(),
+        Some(pid) => {
             // The conversation with the caller is the program's alone now, and so are its streams.
             let _ = process::close_from(0);
             process::exit_now(supervise(pid))
