@@ -16,8 +16,7 @@ const HEADER: &str = "// Generated from proto/tinyd/v1 by `cargo xtask proto`; d
 /// Writes `tinyd.v1.rs` and `tinyd.v1.bin` into a directory.
 pub(crate) fn write(repository: &Path, out: &Path) -> Result<()> {
     let files = SOURCES.map(|name| format!("tinyd/v1/{name}.proto"));
-    let mut set =
-        protox::compile(files, [repository.join("proto")]).context("compile proto/tinyd/v1")?;
+    let mut set = protox::compile(files, [repository.join("proto")]).context("compile proto/tinyd/v1")?;
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")

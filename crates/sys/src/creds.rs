@@ -243,6 +243,33 @@ fn check(done: libc::c_long, call: impl fmt::Display) -> Result<()> {
     if done == -1 { Err(Error::last(call)) } else { Ok(()) }
 }
 
+/// The groups, beside its first, that a unix socket's peer was in when it connected.
+///
+/// # Errors
+/// ENOPROTOOPT for a socket of another kind or a kernel before 4.13.
+pub fn peer_groups(socket: std::os::fd::BorrowedFd<'_>) -> Result<Vec<u32>> {
+    /// The kernel's `NGROUPS_MAX`.
+    const GROUPS_MAX: usize = 65_536;
+    let mut groups = vec![0_u32; GROUPS_MAX];
+    let mut bytes = libc::socklen_t::try_from(size_of_val(groups.as_slice())).unwrap_or(0);
+    // SAFETY: the pointer is to `groups`, which has room for `bytes` bytes; the kernel writes that many at most, and how many in
+    // `bytes`, a local. Any bytes are valid u32s.
+    let done = unsafe {
+        libc::getsockopt(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    if done != 0 {
+        return Err(Error::last("getsockopt(SO_PEERGROUPS)"));
+    }
+    groups.truncate(bytes as usize / size_of::<u32>());
+    Ok(groups)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,5 +293,15 @@ mod tests {
     #[test]
     fn the_kernel_tells_our_sets() {
         assert!(capabilities().is_ok());
+    }
+
+    #[test]
+    fn a_peers_groups_are_told() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let told = peer_groups(std::os::fd::AsFd::as_fd(&ours)).unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
+        let own: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        assert_eq!(told, own);
     }
 }

@@ -1,13 +1,15 @@
 //! `tinyd daemon`: opens the engine, listens, serves until it is told to end, and lets go without touching a container.
 
+mod accept;
+mod connection;
+mod gate;
+mod listen;
+mod log;
+mod notify;
 mod options;
+mod peer;
+mod serve;
 
 pub(crate) use options::{DaemonOptions, Listen, LogFormat, LogLevel, Storage};
-
-/// Runs a daemon until SIGTERM or SIGINT.
-///
-/// # Errors
-/// What stands in its way, before it has said that it is ready.
-pub(crate) fn serve(options: DaemonOptions) -> anyhow::Result<()> {
-    anyhow::bail!("the daemon is not built yet: {options:?}")
-}
+pub(crate) use peer::Peer;
+pub(crate) use serve::serve;

@@ -4,8 +4,6 @@
 #[expect(
     clippy::allow_attributes,
     clippy::wildcard_enum_match_arm,
-    dead_code,
-    missing_docs,
     unreachable_pub,
     reason = "generated code"
 )]

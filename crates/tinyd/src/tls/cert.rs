@@ -112,6 +112,13 @@ pub(crate) fn client(options: &LeafOptions) -> Result<Made> {
     leaf(options, name, LeafOptions::CLIENT_DAYS, Purpose::ClientAuth, ["cert", "key"])
 }
 
+/// The common name in a certificate, if it has one that can be printed.
+pub(crate) fn common_name(der: &[u8]) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    (!name.chars().any(char::is_control)).then(|| name.to_owned())
+}
+
 /// Makes and signs a certificate for one purpose.
 fn leaf(options: &LeafOptions, name: &str, days: u32, purpose: Purpose, stems: [&str; 2]) -> Result<Made> {
     let authority = Authority::read(&options.ca)?;
@@ -140,7 +147,8 @@ impl Authority {
         let read = |path: &Path| {
             fs::read_to_string(path).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => {
-                    let missing = format!("{}: there is no authority: make one with tinyd cert ca", path.display());
+                    let missing =
+                        format!("{}: there is no authority: make one with tinyd cert ca", path.display());
                     Error::new(Kind::NotFound, missing).of_field("--ca")
                 }
                 _ => Error::invalid("--ca", format!("{}: {error}", path.display())),
@@ -156,7 +164,10 @@ impl Authority {
             return Err(bad(&cert, &"it is not an authority's certificate"));
         }
         if facts.public_key != rcgen::PublicKeyData::subject_public_key_info(&pair) {
-            return Err(bad(&key, &format_args!("this is not the key of the certificate {}", cert.display())));
+            return Err(bad(
+                &key,
+                &format_args!("this is not the key of the certificate {}", cert.display()),
+            ));
         }
         if facts.not_after <= SystemTime::now() {
             return Err(bad(&cert, &"the authority has expired: make another with tinyd cert ca --force"));
@@ -175,7 +186,8 @@ struct Facts {
 
 impl Facts {
     fn read(pem: &str) -> Result<Facts, String> {
-        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| format!("not PEM: {error}"))?;
+        let (_, pem) =
+            x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| format!("not PEM: {error}"))?;
         let certificate = pem.parse_x509().map_err(|error| format!("not a certificate: {error}"))?;
         let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
         Ok(Facts {
@@ -189,7 +201,10 @@ impl Facts {
 /// What every certificate of ours has: a common name, and a validity that begins a little before now.
 fn params(name: &str, days: u32) -> Result<CertificateParams> {
     if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-        return Err(Error::invalid("--name", format!("{name:?} is not a common name: 1 to 64 bytes, no control character")));
+        return Err(Error::invalid(
+            "--name",
+            format!("{name:?} is not a common name: 1 to 64 bytes, no control character"),
+        ));
     }
     if !(1..=DAYS_MAX).contains(&days) {
         return Err(Error::invalid("--days", format!("{days} is out of range: 1 to {DAYS_MAX}")));
@@ -316,7 +331,10 @@ mod tests {
         ca(&authority(&dir)).unwrap();
         assert_eq!(server(&signed(&dir, &[])).unwrap_err().field(), Some("--host"));
         assert_eq!(server(&signed(&dir, &["a b"])).unwrap_err().field(), Some("--host"));
-        assert_eq!(client(&LeafOptions { days: Some(0), ..signed(&dir, &[]) }).unwrap_err().field(), Some("--days"));
+        assert_eq!(
+            client(&LeafOptions { days: Some(0), ..signed(&dir, &[]) }).unwrap_err().field(),
+            Some("--days")
+        );
         fs::copy(dir.join("ca-key.pem"), dir.join("saved")).unwrap();
         ca(&CaOptions { force: true, ..authority(&dir) }).unwrap();
         fs::copy(dir.join("saved"), dir.join("ca-key.pem")).unwrap();

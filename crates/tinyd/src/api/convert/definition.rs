@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use tinyd_core::{
     Error, Name, Result,
     config::{
-        ContainerConfig, DevicePair, Mount, MountSource, NetworkMode, Port, Protocol, Resources, SeccompChoice, Security,
-        Signal, Ulimit, User, UsernsChoice,
+        ContainerConfig, DevicePair, Mount, MountSource, NetworkMode, Port, Protocol, Resources,
+        SeccompChoice, Security, Signal, Ulimit, User, UsernsChoice,
     },
 };
 
@@ -191,7 +191,9 @@ impl TryFrom<pb::Security> for Security {
                 "" => UsernsChoice::Default,
                 "auto" => UsernsChoice::Auto,
                 "host" => UsernsChoice::Host,
-                other => return Err(Error::invalid("--userns", format!("{other:?} is neither auto nor host"))),
+                other => {
+                    return Err(Error::invalid("--userns", format!("{other:?} is neither auto nor host")));
+                }
             },
             devices: security.devices.into_iter().map(DevicePair::from).collect(),
         })
@@ -236,7 +238,9 @@ impl TryFrom<pb::Mount> for Mount {
         let source = match required("-v", mount.source)? {
             Source::HostPath(path) => MountSource::Host(path),
             Source::Volume(name) => MountSource::Volume(Name::parse("-v", &name)?),
-            Source::Tmpfs(pb::Tmpfs { size_bytes, mode, exec }) => MountSource::Tmpfs { size_bytes, mode, exec },
+            Source::Tmpfs(pb::Tmpfs { size_bytes, mode, exec }) => {
+                MountSource::Tmpfs { size_bytes, mode, exec }
+            }
         };
         Ok(Mount { source, target: mount.target, read_only: mount.read_only })
     }

@@ -2,8 +2,15 @@
 //! engine noticing. Here a value gets its type; whether it makes sense on this host is the engine's to say.
 
 mod definition;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod views;
 
+pub(super) use definition::signal;
+pub(super) use streams::{Attach, Dialogue, Exec, Target, attach_open, exec_open};
 use tinyd_core::{Error, Result};
+pub(super) use views::log_query;
 
 /// "" is absent, as everywhere in the contract.
 fn absent_when_empty(text: String) -> Option<String> {
@@ -11,19 +18,17 @@ fn absent_when_empty(text: String) -> Option<String> {
 }
 
 /// A number that has to fit a smaller type.
-fn fits<T, U: TryFrom<T>>(field: &str, number: T) -> Result<U>
-where
-    T: Copy + std::fmt::Display,
-{
+fn fits<U: TryFrom<u32>>(field: &str, number: u32) -> Result<U> {
     U::try_from(number).map_err(|_| Error::invalid(field, format!("{number} is out of range")))
 }
 
 /// A part of a message that has to be there.
-fn required<T>(field: &str, part: Option<T>) -> Result<T> {
+pub(super) fn required<T>(field: &str, part: Option<T>) -> Result<T> {
     part.ok_or_else(|| Error::invalid(field, "missing"))
 }
 
 /// One of an enumeration's values, by the number that came.
 fn known<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T> {
-    T::try_from(number).map_err(|_| Error::invalid(field, format!("{number} is not one of the values it can have")))
+    T::try_from(number)
+        .map_err(|_| Error::invalid(field, format!("{number} is not one of the values it can have")))
 }
