@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod id;
 pub mod oci;
+pub mod seccomp_profile;
 pub mod size;
 pub mod state;
 pub mod time;

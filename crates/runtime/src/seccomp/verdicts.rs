@@ -1,0 +1,241 @@
+//! What happens to which call: a profile's rules, by architecture and number.
+
+use tinyd_core::{
+    Error, Result, oci,
+    seccomp_profile::{Action, ERRNO_DEFAULT, ERRNO_MAX, Op},
+};
+use tinyd_sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV};
+
+use super::arch::{Arch, names};
+
+/// What the kernel is told: an action and its data.
+pub(super) type Return = u32;
+
+/// `SECCOMP_RET_ERRNO` with ENOSYS.
+pub(super) const RETURN_ENOSYS: Return = 0x0005_0000 | libc::ENOSYS as u32;
+/// `SECCOMP_RET_KILL_PROCESS`.
+pub(super) const RETURN_KILL_PROCESS: Return = 0x8000_0000;
+
+/// A condition on one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Condition {
+    pub index: u8,
+    pub op: Op,
+    /// Compared with; the mask of [`Op::MaskedEqual`].
+    pub value: u64,
+    /// The masked value.
+    pub value_two: u64,
+}
+
+/// An alternative: what is returned when all conditions hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Case {
+    pub conditions: Vec<Condition>,
+    pub then: Return,
+}
+
+/// A rule with everything parsed.
+#[derive(Debug)]
+struct Rule<'a> {
+    /// Name and row of the table of each call.
+    calls: Vec<(&'a str, Option<usize>)>,
+    /// Empty: no condition at all.
+    cases: Vec<Case>,
+    then: Return,
+}
+
+/// A profile with everything parsed.
+#[derive(Debug)]
+pub(super) struct Policy<'a> {
+    pub flags: u32,
+    default: Return,
+    /// Whether calls that nobody named are refused.
+    strict: bool,
+    rules: Vec<Rule<'a>>,
+}
+
+impl<'a> Policy<'a> {
+    /// Reads a profile.
+    ///
+    /// # Errors
+    /// `InvalidArgument` of the field that breaks a rule.
+    pub(super) fn read(profile: &'a oci::Seccomp) -> Result<Policy<'a>> {
+        let default: Action = profile.default_action.parse().map_err(|error| at("defaultAction", &error))?;
+        if default == Action::Notify {
+            return Err(bad("defaultAction", "SCMP_ACT_NOTIFY would ask about its own supervisor's calls"));
+        }
+        let names = names();
+        let mut policy = Policy {
+            flags: flags(profile)?,
+            default: return_of("defaultErrnoRet", default, profile.default_errno_ret)?,
+            strict: matches!(
+                default,
+                Action::Errno | Action::KillThread | Action::KillProcess | Action::Trap
+            ),
+            rules: Vec::with_capacity(profile.syscalls.len()),
+        };
+        for (index, rule) in profile.syscalls.iter().enumerate() {
+            policy.rules.push(Rule::read(index, rule, &names)?);
+        }
+        if profile.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY") {
+            policy.flags |= FLAG_NEW_LISTENER;
+        }
+        Ok(policy)
+    }
+}
+
+impl<'a> Rule<'a> {
+    fn read(index: usize, rule: &'a oci::SyscallRule, table: &[&str]) -> Result<Rule<'a>> {
+        let field = |name: &str| format!("syscalls[{index}].{name}");
+        let action: Action = rule.action.parse().map_err(|error| at(&field("action"), &error))?;
+        let then = return_of(&field("errnoRet"), action, rule.errno_ret)?;
+        if rule.names.is_empty() {
+            return Err(bad(&field("names"), "names no system call"));
+        }
+        if action == Action::Notify && rule.names.iter().any(|name| name == "write") {
+            return Err(bad(&field("names"), "SCMP_ACT_NOTIFY of write would stop the runtime itself"));
+        }
+        let conditions: Vec<Condition> = rule
+            .args
+            .iter()
+            .enumerate()
+            .map(|(place, arg)| condition(&field(&format!("args[{place}]")), arg))
+            .collect::<Result<_>>()?;
+        let row = |name: &str| table.binary_search(&name).ok();
+        let calls = rule.names.iter().map(|name| (name.as_str(), row(name))).collect();
+        Ok(Rule { calls, cases: cases(conditions, then), then })
+    }
+}
+
+/// All conditions must hold, unless two are about the same argument: then each stands for itself, as in runc.
+fn cases(conditions: Vec<Condition>, then: Return) -> Vec<Case> {
+    let mut seen = [false; 6];
+    let repeated =
+        conditions.iter().any(|condition| std::mem::replace(&mut seen[usize::from(condition.index)], true));
+    match conditions.len() {
+        0 => Vec::new(),
+        _ if repeated => {
+            conditions.into_iter().map(|condition| Case { conditions: vec![condition], then }).collect()
+        }
+        _ => vec![Case { conditions, then }],
+    }
+}
+
+fn condition(field: &str, arg: &oci::SyscallArg) -> Result<Condition> {
+    let op = arg.op.parse().map_err(|error| at(&format!("{field}.op"), &error))?;
+    match u8::try_from(arg.index) {
+        Ok(index @ 0..=5) => Ok(Condition { index, op, value: arg.value, value_two: arg.value_two }),
+        _ => Err(bad(&format!("{field}.index"), format!("{} is not an argument: 0 to 5", arg.index))),
+    }
+}
+
+fn flags(profile: &oci::Seccomp) -> Result<u32> {
+    // runc's default when a profile names no flag: the mitigation costs more than a filter does.
+    if profile.flags.is_empty() {
+        return Ok(FLAG_SPEC_ALLOW);
+    }
+    profile.flags.iter().try_fold(0, |flags, word| {
+        Ok(flags
+            | match word.as_str() {
+                "SECCOMP_FILTER_FLAG_TSYNC" => FLAG_TSYNC,
+                "SECCOMP_FILTER_FLAG_LOG" => FLAG_LOG,
+                "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => FLAG_SPEC_ALLOW,
+                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => FLAG_WAIT_KILLABLE_RECV,
+                _ => {
+                    return Err(bad(
+                        "flags",
+                        format!("{word:?} is not a flag such as SECCOMP_FILTER_FLAG_LOG"),
+                    ));
+                }
+            })
+    })
+}
+
+fn return_of(field: &str, action: Action, errno: Option<u32>) -> Result<Return> {
+    let errno = errno.unwrap_or(ERRNO_DEFAULT);
+    if errno > ERRNO_MAX {
+        return Err(bad(field, format!("{errno} is not an errno: 0 to {ERRNO_MAX}")));
+    }
+    Ok(match action {
+        Action::KillThread => 0,
+        Action::KillProcess => RETURN_KILL_PROCESS,
+        Action::Trap => 0x0003_0000,
+        Action::Errno => 0x0005_0000 | errno,
+        Action::Trace => 0x7ff0_0000 | errno,
+        Action::Log => 0x7ffc_0000,
+        Action::Allow => 0x7fff_0000,
+        Action::Notify => 0x7fc0_0000,
+    })
+}
+
+fn bad(field: &str, message: impl Into<String>) -> Error {
+    Error::invalid(format!("linux.seccomp.{field}"), message)
+}
+
+fn at(field: &str, error: &Error) -> Error {
+    bad(field, error.message())
+}
+
+/// What happens to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// This.
+    Always(Return),
+    /// The first case that holds, else the last value.
+    ByArguments(Vec<Case>, Return),
+}
+
+/// What happens to every number of an architecture: from each number to the next one listed.
+#[derive(Debug)]
+pub(super) struct Verdicts(pub Vec<(u32, Verdict)>);
+
+impl Verdicts {
+    /// Applies a policy to an architecture.
+    pub(super) fn of(policy: &Policy<'_>, arch: Arch) -> Verdicts {
+        let mut calls: Vec<(u32, usize)> = Vec::new();
+        for (index, rule) in policy.rules.iter().enumerate() {
+            let numbers = rule.calls.iter().filter_map(|(name, row)| arch.number_in(name, *row));
+            calls.extend(numbers.map(|number| (number, index)));
+        }
+        // By number, then in the order of the rules.
+        calls.sort_unstable();
+        calls.dedup();
+        let newest = calls.last().map(|(number, _)| *number);
+        let mut steps = Vec::with_capacity(calls.len());
+        push(&mut steps, 0, Verdict::Always(policy.default));
+        for group in calls.chunk_by(|a, b| a.0 == b.0) {
+            let number = group[0].0;
+            push(&mut steps, number, verdict(policy, group));
+            push(&mut steps, number + 1, Verdict::Always(policy.default));
+        }
+        if let Some(newest) = newest.filter(|_| policy.strict) {
+            push(&mut steps, newest + 1, Verdict::Always(RETURN_ENOSYS));
+        }
+        Verdicts(steps)
+    }
+}
+
+fn verdict(policy: &Policy<'_>, group: &[(u32, usize)]) -> Verdict {
+    // A rule that says what happens anyway says nothing (runc leaves it out): it does not hide rules with arguments.
+    let rules =
+        || group.iter().map(|(_, index)| &policy.rules[*index]).filter(|rule| rule.then != policy.default);
+    if let Some(rule) = rules().find(|rule| rule.cases.is_empty()) {
+        return Verdict::Always(rule.then);
+    }
+    let cases: Vec<Case> = rules().flat_map(|rule| rule.cases.iter().cloned()).collect();
+    if cases.is_empty() {
+        Verdict::Always(policy.default)
+    } else {
+        Verdict::ByArguments(cases, policy.default)
+    }
+}
+
+/// Adds a step; one that starts where the last one does replaces it, one that changes nothing is left out.
+fn push(steps: &mut Vec<(u32, Verdict)>, from: u32, verdict: Verdict) {
+    if steps.last().is_some_and(|(last, _)| *last == from) {
+        steps.pop();
+    }
+    if steps.last().is_none_or(|(_, last)| *last != verdict) {
+        steps.push((from, verdict));
+    }
+}
