@@ -123,9 +123,18 @@ impl Sync {
         }
         let kind = [kind];
         let parts = [IoSlice::new(&kind), IoSlice::new(body)];
-        rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)
-            .map_err(|error| kernel("sendmsg(sync)", &error))?;
-        Ok(())
+        match rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.last_words().unwrap_or_else(|| kernel("sendmsg(sync)", &error))),
+        }
+    }
+
+    /// Why the other side has gone, when it said so.
+    fn last_words(&self) -> Option<Error> {
+        let mut bytes = vec![0; BYTES_MAX + 1];
+        let (len, _) = self.receive(&mut bytes).ok()?;
+        let (kind, body) = bytes.get(..len)?.split_first()?;
+        if *kind == FAILED { serde_json::from_slice(body).ok() } else { None }
     }
 
     /// Hears the next thing; waits for it.
@@ -157,8 +166,8 @@ impl Sync {
             let mut parts = [IoSliceMut::new(bytes)];
             match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}
-                // The other side has died with something of ours unread.
-                Err(rustix::io::Errno::CONNRESET) => return Ok((0, Vec::new())),
+                // The other side has gone with something of ours unread. That is told once; what it had said before comes next.
+                Err(rustix::io::Errno::CONNRESET) => {}
                 done => break done.map_err(|error| kernel("recvmsg(sync)", &error))?,
             }
         };
@@ -233,6 +242,22 @@ mod tests {
         assert_eq!(error.kind(), Kind::CommandNotFound);
         drop(ours);
         assert!(matches!(theirs.hear().unwrap(), Heard::Closed));
+    }
+
+    #[test]
+    fn last_words_are_heard_whoever_speaks_first() {
+        let failure = || Error::new(Kind::CommandNotFound, "nope");
+        // Gone with a message of ours unread.
+        let (mut ours, mut theirs) = Sync::pair().unwrap();
+        ours.say(Phase::Mapped, b"", &[]).unwrap();
+        theirs.say_failed(&failure());
+        drop(theirs);
+        assert_eq!(ours.hear_phase(Phase::Ready).unwrap_err(), failure());
+        // Gone before we spoke.
+        let (mut ours, mut theirs) = Sync::pair().unwrap();
+        theirs.say_failed(&failure());
+        drop(theirs);
+        assert_eq!(ours.say(Phase::Mapped, b"", &[]).unwrap_err(), failure());
     }
 
     #[test]
