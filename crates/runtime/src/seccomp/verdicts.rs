@@ -101,10 +101,23 @@ impl<'a> Rule<'a> {
             .enumerate()
             .map(|(place, arg)| condition(&field(&format!("args[{place}]")), arg))
             .collect::<Result<_>>()?;
-        let row = |name: &str| table.binary_search(&name).ok();
-        let calls = rule.names.iter().map(|name| (name.as_str(), row(name))).collect();
+        let calls = rows(&rule.names, table);
         Ok(Rule { calls, cases: cases(conditions, then), then })
     }
+}
+
+/// The row of each name. Profiles list names in order, or nearly: the next one is mostly a few rows on.
+fn rows<'a>(names: &'a [String], table: &[&str]) -> Vec<(&'a str, Option<usize>)> {
+    const NEAR: usize = 4;
+    let mut from = 0;
+    let row_of = |name: &'a String| {
+        let near =
+            table.iter().skip(from).take(NEAR).position(|known| known == name).map(|ahead| from + ahead);
+        let row = near.or_else(|| table.binary_search(&name.as_str()).ok());
+        from = row.map_or(from, |row| row + 1);
+        (name.as_str(), row)
+    };
+    names.iter().map(row_of).collect()
 }
 
 /// All conditions must hold, unless two are about the same argument: then each stands for itself, as in runc.
@@ -192,19 +205,19 @@ pub(super) struct Verdicts(pub Vec<(u32, Verdict)>);
 impl Verdicts {
     /// Applies a policy to an architecture.
     pub(super) fn of(policy: &Policy<'_>, arch: Arch) -> Verdicts {
-        let mut calls: Vec<(u32, usize)> = Vec::new();
-        for (index, rule) in policy.rules.iter().enumerate() {
+        // The number above, the rule below: sorted by number, then in the order of the rules.
+        let mut calls: Vec<u64> = Vec::with_capacity(512);
+        for (index, rule) in (0u64..).zip(&policy.rules) {
             let numbers = rule.calls.iter().filter_map(|(name, row)| arch.number_in(name, *row));
-            calls.extend(numbers.map(|number| (number, index)));
+            calls.extend(numbers.map(|number| u64::from(number) << 32 | index));
         }
-        // By number, then in the order of the rules.
         calls.sort_unstable();
         calls.dedup();
-        let newest = calls.last().map(|(number, _)| *number);
+        let newest = calls.last().copied().map(number_of);
         let mut steps = Vec::with_capacity(calls.len());
         push(&mut steps, 0, Verdict::Always(policy.default));
-        for group in calls.chunk_by(|a, b| a.0 == b.0) {
-            let number = group[0].0;
+        for group in calls.chunk_by(|a, b| number_of(*a) == number_of(*b)) {
+            let number = number_of(group[0]);
             push(&mut steps, number, verdict(policy, group));
             push(&mut steps, number + 1, Verdict::Always(policy.default));
         }
@@ -215,10 +228,19 @@ impl Verdicts {
     }
 }
 
-fn verdict(policy: &Policy<'_>, group: &[(u32, usize)]) -> Verdict {
+/// The number of a call and rule in one word.
+fn number_of(call: u64) -> u32 {
+    (call >> 32) as u32
+}
+
+fn verdict(policy: &Policy<'_>, group: &[u64]) -> Verdict {
     // A rule that says what happens anyway says nothing (runc leaves it out): it does not hide rules with arguments.
-    let rules =
-        || group.iter().map(|(_, index)| &policy.rules[*index]).filter(|rule| rule.then != policy.default);
+    let rules = || {
+        group
+            .iter()
+            .map(|call| &policy.rules[*call as u32 as usize])
+            .filter(|rule| rule.then != policy.default)
+    };
     if let Some(rule) = rules().find(|rule| rule.cases.is_empty()) {
         return Verdict::Always(rule.then);
     }
