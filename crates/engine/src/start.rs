@@ -28,6 +28,9 @@ use crate::{
     users::{self, Identity},
 };
 
+/// How the runtime says that a file system has no idmapped mounts.
+const CANNOT_MAP: &str = "cannot map ids";
+
 /// How to start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StartOptions {
@@ -118,7 +121,7 @@ impl Owner {
     fn may_fall_back(&self, error: &Error) -> bool {
         let view = self.view.borrow();
         error.kind() == Kind::Unsupported
-            && error.message().contains("idmap")
+            && error.message().contains(CANNOT_MAP)
             && self.record.config.security.userns == UsernsChoice::Default
             && self.record.userns_base.is_some()
             && !view.host_userns

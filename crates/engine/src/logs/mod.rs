@@ -87,6 +87,12 @@ async fn tell(
             }
             return Ok(());
         }
+        // A line that stays open, such as a prompt, is told as far as it goes.
+        for line in reader.lines.rest() {
+            if pass(&line, &query) == Pass::Tell && sender.send(Ok(line)).await.is_err() {
+                return Ok(());
+            }
+        }
         tokio::select! {
             () = tokio::time::sleep(NAP) => {}
             () = sender.closed() => return Ok(()),
