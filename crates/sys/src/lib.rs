@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod creds;
 pub mod fs;
+pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod ns;

@@ -193,12 +193,6 @@ pub fn ignore_signal(number: i32) {
     unsafe { libc::signal(number, libc::SIG_IGN) };
 }
 
-/// Gives free heap memory back to the kernel.
-pub fn give_memory_back() {
-    // SAFETY: takes the number of bytes to keep at the top; nothing that is in use moves.
-    unsafe { libc::malloc_trim(0) };
-}
-
 /// Makes descriptor `number` a copy of `fd`, closing what it was; it outlives an exec. For standard streams.
 ///
 /// # Errors

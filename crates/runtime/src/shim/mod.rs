@@ -43,6 +43,8 @@ const UNUSED_MAX: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(2);
 /// How long no connection is accepted after descriptors ran out.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// How long nothing has happened when memory is given back.
+const REST: Duration = Duration::from_millis(300);
 /// How many connections there may be.
 const CLIENTS_MAX: usize = 512;
 
@@ -83,6 +85,8 @@ struct Shim {
     /// Since when there is neither a container nor a client.
     unused_since: Instant,
     accept_again_at: Option<Instant>,
+    /// When nothing will have happened for a while.
+    rest_at: Option<Instant>,
 }
 
 impl Shim {
@@ -103,6 +107,7 @@ impl Shim {
             over_at: None,
             unused_since: Instant::now(),
             accept_again_at: None,
+            rest_at: None,
         })
     }
 
@@ -111,6 +116,9 @@ impl Shim {
         while !self.is_finished(Instant::now()) {
             self.watch_all()?;
             self.poll.wait(&mut ready, self.wait_for(Instant::now()))?;
+            if !ready.is_empty() {
+                self.rest_at = Some(Instant::now() + REST);
+            }
             for one in &ready {
                 self.wake(*one);
             }
@@ -223,6 +231,7 @@ impl Shim {
         [
             self.over_at,
             self.accept_again_at,
+            self.rest_at,
             is_unused.then_some(unused),
             self.container.as_ref().and_then(|container| container.streams.quiet_at()),
             self.forwards.due_at(),
@@ -238,6 +247,10 @@ impl Shim {
         self.forwards.on_time(&self.poll, now);
         if let Some(container) = &mut self.container {
             container.streams.on_quiet(now);
+        }
+        if self.rest_at.is_some_and(|at| at <= now) {
+            self.rest_at = None;
+            tinyd_sys::memory::give_back();
         }
     }
 

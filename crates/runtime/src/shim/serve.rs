@@ -131,7 +131,6 @@ impl Shim {
                 self.say(index, &Message::Started { at_unix_nanos });
                 self.tell_state();
                 self.open_ports();
-                tinyd_sys::poll::give_memory_back();
             }
             Err(error) => {
                 let created = self.status().state == Some(State::Created);
@@ -166,7 +165,6 @@ impl Shim {
             }
             Err(error) => self.say(index, &Message::Failed(error)),
         }
-        tinyd_sys::poll::give_memory_back();
     }
 
     fn exec_stdio(&mut self, index: usize, plan: &ExecPlan) -> Result<Stdio> {

@@ -243,7 +243,6 @@ impl Streams {
             self.quiet_at = None;
             self.log.close_lines(unix_nanos(SystemTime::now()));
             self.buffer = Vec::new();
-            tinyd_sys::poll::give_memory_back();
         }
     }
 }

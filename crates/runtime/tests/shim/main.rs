@@ -1,6 +1,11 @@
 //! The supervisor as a daemon sees it: the real binary, driven over its socket. Needs root and a static busybox.
 
-#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, at any answer but the right one"
+)]
 
 mod driver;
 
@@ -26,6 +31,12 @@ fn failed(message: Message) -> (Kind, String) {
     }
 }
 
+/// Whether a process has ended; it may wait for whoever has become its parent.
+fn is_dead(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])))
+}
+
 fn attached(shim: &Shim, stdin: bool) -> Client {
     let mut client = shim.connect();
     client.done(&Request::Attach { stdin });
@@ -40,7 +51,8 @@ fn output_goes_to_clients_and_log_and_the_exit_to_disk_first() {
     assert_eq!(client.fds.len(), 2, "the network namespace and a socket inside");
     let mut stream = attached(&shim, false);
     let mut watcher = shim.connect();
-    watcher.send(&Request::Watch, &[]);
+    let Message::Status(first) = watcher.ask(&Request::Watch) else { panic!("no status") };
+    let mut words = vec![first.state.map_or("none", |state| state.word())];
     client.start();
 
     let (out, err, exit) = stream.output();
@@ -49,7 +61,6 @@ fn output_goes_to_clients_and_log_and_the_exit_to_disk_first() {
     assert_eq!(shim.exit_file(), Some(exit));
     assert_eq!((shim.log("stdout").as_str(), shim.log("stderr").as_str()), ("out\nend", "err\n"));
 
-    let mut words = Vec::new();
     while let Some(Message::Status(status)) = watcher.message() {
         words.push(status.state.map_or("none", |state| state.word()));
     }
@@ -192,7 +203,7 @@ fn pausing_is_seen_by_those_who_watch() {
     let mut shim = Shim::start();
     let pid = shim.run(shim.plan("while :; do :; done"));
     let mut watcher = shim.connect();
-    watcher.send(&Request::Watch, &[]);
+    assert!(matches!(watcher.ask(&Request::Watch), Message::Status(_)));
     let mut client = shim.connect();
     client.done(&Request::Pause);
     assert_eq!(failed(client.ask(&Request::Pause)).0, Kind::WrongState);
@@ -202,7 +213,7 @@ fn pausing_is_seen_by_those_who_watch() {
     client.done(&Request::Pause);
     // Even a frozen container is killed.
     client.done(&Request::Signal { number: 9 });
-    let mut words = Vec::new();
+    let mut words = vec!["running"];
     while let Some(Message::Status(status)) = watcher.message() {
         assert!(status.state.is_some_and(|state| state.pid().is_none_or(|it| it == pid)));
         words.push(status.state.map_or("none", |state| state.word()));
@@ -267,7 +278,7 @@ fn a_killed_shim_takes_its_container_along() {
     let pid = shim.run(shim.plan("sleep 1000 & sleep 1000"));
     shim.child.kill().unwrap();
     let killed = Instant::now();
-    until("the container dies", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    until("the container dies", || is_dead(pid));
     assert!(killed.elapsed() < Duration::from_secs(1));
 }
 
@@ -336,4 +347,28 @@ fn without_a_pid_namespace_leftovers_are_killed() {
 fn a_shim_that_nobody_wants_ends() {
     let mut shim = Shim::start();
     assert!(shim.is_gone());
+}
+
+/// What a shim costs that has nothing to do: its own memory, and its share of the program's pages among ten shims. A build with
+/// debug assertions is only looked at.
+#[test]
+fn an_idle_shim_is_small() {
+    let shims: Vec<Shim> = (0..10).map(|_| Shim::start()).collect();
+    for shim in &shims {
+        shim.run(shim.plan("sleep 1000"));
+        let mut client = shim.connect();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        client.send(&exec_plan("echo hello; true"), &[null.as_fd(), null.as_fd(), null.as_fd()]);
+        assert!(matches!(client.message(), Some(Message::ExecStarted { .. })));
+        assert_eq!(client.message(), Some(Message::ExecExited { code: 0 }));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let pss: u64 = shims.iter().map(|shim| shim.memory_kib("Pss:")).sum::<u64>() / 10;
+    let own = shims[5].memory_kib("Private_Dirty") + shims[5].memory_kib("Private_Clean");
+    eprintln!("an idle shim: Pss {pss} KiB among ten, {own} KiB its own");
+    assert!(cfg!(debug_assertions) || pss <= 500 && own <= 500, "{pss} {own}");
+    for mut shim in shims {
+        shim.connect().done(&Request::Destroy);
+        assert!(shim.is_gone());
+    }
 }

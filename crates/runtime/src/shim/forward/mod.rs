@@ -26,7 +26,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// The size of the one buffer that all bytes pass through, while some do; a datagram is never longer.
 const BUFFER: usize = 64 << 10;
 /// How long the buffer outlives the last byte.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_millis(250);
 
 /// All forwarded ports of a container.
 #[derive(Debug, Default)]
@@ -120,7 +120,6 @@ impl Forwards {
         if self.quiet_at.is_some_and(|at| at <= now) {
             self.quiet_at = None;
             self.buffer = Vec::new();
-            tinyd_sys::poll::give_memory_back();
         }
         if self.accept_again_at.is_some_and(|at| at <= now) {
             self.accept_again_at = None;
