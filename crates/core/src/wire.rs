@@ -3,11 +3,17 @@
 //! The socket is made, bound and listened on by the daemon, and given to the shim as standard input, so that a
 //! connection made at once waits in the backlog. Every message is a frame: a [`FrameKind`], a length, a payload.
 //! JSON frames carry [`Request`]s one way and [`Message`]s the other; bytes of streams go in frames of their own.
-//! Descriptors travel (`SCM_RIGHTS`) with the first byte of the frame that names them.
+//! Descriptors travel (`SCM_RIGHTS`) with the first byte of the frame that names them; more than the kernel takes at a time (253)
+//! go with the bytes after it. A client that shuts down its writing side is gone: the end of standard input has a frame of its own.
 //!
 //! A connection carries one conversation: requests are answered in order. Long ones get a connection of their own:
 //! [`Request::Attach`] turns it into a two-way byte stream, [`Request::Watch`] into a stream of events, and after
-//! [`Request::Exec`] the shim says [`Message::ExecExited`] when the process ends.
+//! [`Request::Exec`] the shim says [`Message::ExecExited`] when the process ends. A request that breaks the protocol is answered
+//! with [`Message::Failed`] and the connection is closed.
+//!
+//! The shim ends when its container has ended, or could not be created or started; and when for ten seconds there is neither a
+//! container nor a connection. A connection that closes before the answer means that: [`EXIT_FILE`] says how it ended, if it
+//! was started. While the shim waits for slow readers (two seconds at most) [`Request::Status`] still tells the stopped state.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -100,18 +106,21 @@ pub fn json_frame<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "ask")]
 pub enum Request {
-    /// Make the container up to, but not including, its program. Once per shim. Answer: [`Message::Created`].
+    /// Make the container up to, but not including, its program. Once per shim. Answer: [`Message::Created`]; after
+    /// [`Message::Failed`] nothing is left and the shim ends.
     ///
     /// With the frame come the listening sockets of [`Plan::forwards`], in that order.
     Create(Box<Plan>),
     /// Let the program go. Answer: [`Message::Started`], or [`Message::Failed`] with
-    /// [`Kind::CommandNotFound`](crate::Kind::CommandNotFound) and its like; then the container is gone.
+    /// [`Kind::CommandNotFound`](crate::Kind::CommandNotFound) and its like; then the container is gone, the shim ends, and attached connections close without a [`Message::Exited`].
     Start,
-    /// Run one more process inside. Answer: [`Message::ExecStarted`]; later [`Message::ExecExited`].
+    /// Run one more process inside a container that runs. Answer: [`Message::ExecStarted`]; later [`Message::ExecExited`]. One
+    /// process at a time for each connection; it goes on when the connection closes.
     ///
     /// Without a terminal, three descriptors come with the frame: its standard input, output and error.
     Exec(Box<ExecPlan>),
-    /// Send a signal to the first process, through its pidfd. Answer: [`Message::Done`].
+    /// Send a signal to the first process, through its pidfd. Answer: [`Message::Done`]. SIGKILL thaws a paused container, so that
+    /// it takes effect.
     Signal {
         /// 1 to 64.
         number: i32,
@@ -133,7 +142,8 @@ pub enum Request {
     },
     /// Join the container's streams. Answer: [`Message::Done`]; then stdout and stderr frames come, and stdin frames go
     /// when asked for. The last is [`Message::Exited`], after every byte of output.
-    /// [`Request::Resize`] is taken here too, without an answer.
+    /// [`Request::Resize`] is taken here too, without an answer. From [`Message::Created`] on, so that no byte is missed. While one
+    /// attached client does not read, the container's output waits: for all of them, and for the log.
     Attach {
         /// Whether this client's bytes are standard input. Without it stdin frames are ignored.
         stdin: bool,
@@ -144,7 +154,8 @@ pub enum Request {
     /// The container's processes. Answer: [`Message::Processes`].
     Processes,
     /// Kill what runs, take everything down, end. Answer: [`Message::Done`], after everything is gone. For a container that was
-    /// created and will not start, and for `rm -f`.
+    /// created and will not start, and for `rm -f`. A container that runs ends as always: [`EXIT_FILE`] is written, those
+    /// who watch and are attached are told.
     Destroy,
 }
 
@@ -227,10 +238,15 @@ pub struct Plan {
     /// Ports that the shim forwards itself: connections to the listening socket go to the target. That is how
     /// `localhost` and IPv6 reach a published port; everything else goes through nftables.
     pub forwards: Vec<Forward>,
-    /// Which step fails, for tests: the name of a failpoint. Empty in life.
+    /// Which step fails, for tests: one of [`FAILPOINTS`]. Empty in life.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub failpoint: String,
 }
+
+/// What [`Plan::failpoint`] may be, in the order in which the steps come. Each fails `Create` or `Start`, with
+/// [`Kind::Internal`](crate::Kind::Internal).
+pub const FAILPOINTS: [&str; 10] =
+    ["cgroup", "clone", "idmap", "rootfs", "mounts", "pivot", "creds", "shim.created", "shim.start", "exec"];
 
 /// The name, in [`Plan::run_dir`], of the file that holds the [`Exit`] as JSON. It is written, by rename, before anyone is
 /// told.

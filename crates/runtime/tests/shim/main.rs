@@ -21,7 +21,7 @@ use tinyd_core::{
     Kind,
     config::Protocol,
     oci::ConsoleSize,
-    wire::{ExecPlan, Forward, FrameKind, Message, Request, Seccomp},
+    wire::{ExecPlan, FAILPOINTS, Forward, FrameKind, Message, Request, Seccomp},
 };
 
 fn failed(message: Message) -> (Kind, String) {
@@ -284,7 +284,8 @@ fn a_killed_shim_takes_its_container_along() {
 
 #[test]
 fn failpoints_leave_nothing() {
-    for (failpoint, at_create) in [("shim.created", true), ("shim.start", false)] {
+    for failpoint in FAILPOINTS {
+        let at_create = !["shim.start", "exec"].contains(&failpoint);
         let mut shim = Shim::start();
         let mut client = shim.connect();
         let mut plan = shim.plan("sleep 1000");
@@ -296,7 +297,8 @@ fn failpoints_leave_nothing() {
                 client.ask(&Request::Start)
             }
         };
-        assert_eq!(failed(answer).0, Kind::Internal);
+        let (kind, message) = failed(answer);
+        assert!(kind == Kind::Internal && message.contains(failpoint), "{failpoint}: {message}");
         assert!(client.message().is_none());
         assert!(shim.is_gone());
     }
