@@ -1,7 +1,7 @@
 //! Walks a real engine through the lives of containers, as root, in namespaces of its own:
 //!
 //! ```text
-//! unshare -m -n target/…/examples/walk TINYRUN IMAGE_DIRECTORY SCRATCH_DIRECTORY
+//! unshare -m -n target/…/examples/walk TINYRUN IMAGE_DIRECTORY SCRATCH_DIRECTORY overlay|copy
 //! ```
 //!
 //! The image needs busybox. It is for the engine's developers: the product's tests are in `e2e`.
@@ -24,8 +24,8 @@ use tinyd_engine::{
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [tinyrun, image, scratch] = arguments.as_slice() else {
-        return Err(Error::invalid("usage", "walk TINYRUN IMAGE_DIRECTORY SCRATCH_DIRECTORY"));
+    let [tinyrun, image, scratch, storage] = arguments.as_slice() else {
+        return Err(Error::invalid("usage", "walk TINYRUN IMAGE_DIRECTORY SCRATCH_DIRECTORY overlay|copy"));
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Error::internal(&error))?;
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
         root: scratch.join("root"),
         run_dir: scratch.join("run"),
         tinyrun: tinyrun.into(),
-        storage: StorageChoice::Overlay,
+        storage: if storage == "copy" { StorageChoice::Copy } else { StorageChoice::Overlay },
         default_subnet: None,
         failpoint: String::new(),
     };

@@ -23,6 +23,9 @@ use crate::{
 
 /// What the record of a container of the host's network says about its user namespace.
 const HOST_NETWORK_WARNING: &str = "with the host's network the host's user namespace is used: root inside is root outside, less the dropped capabilities";
+/// What it says with a storage driver that cannot.
+const STORAGE_WARNING: &str =
+    "this storage driver cannot map user ids: root inside is root outside, less the dropped capabilities";
 /// What it says where the kernel has no user namespaces.
 const NO_USERNS_WARNING: &str =
     "this kernel has no user namespaces: root inside is root outside, less the dropped capabilities";
@@ -97,7 +100,8 @@ fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> R
     };
     let mut warnings = Vec::new();
     let endpoint = place(&mut tables, &mut config)?;
-    let userns_base = match choose_userns(&config, &endpoint, inner.host.has_userns, &mut warnings)? {
+    let can = Can { kernel: inner.host.has_userns, storage: inner.driver.maps_ids() };
+    let userns_base = match choose_userns(&config, &endpoint, can, &mut warnings)? {
         true => Some(tables.free_userns()?),
         false => None,
     };
@@ -151,31 +155,45 @@ fn place(tables: &mut Tables, config: &mut ContainerConfig) -> Result<Endpoint> 
     }
 }
 
+/// What this daemon can do about user namespaces.
+#[derive(Clone, Copy, Debug)]
+struct Can {
+    /// Whether the kernel makes them.
+    kernel: bool,
+    /// Whether the storage driver can show files with other ids.
+    storage: bool,
+}
+
 /// Whether the container gets a user namespace of its own.
 fn choose_userns(
     config: &ContainerConfig,
     endpoint: &Endpoint,
-    has_userns: bool,
+    can: Can,
     warnings: &mut Vec<String>,
 ) -> Result<bool> {
     let choice = config.security.userns;
     if config.security.privileged || choice == UsernsChoice::Host {
         return Ok(false);
     }
-    let reason = match endpoint {
-        _ if !has_userns => NO_USERNS_WARNING,
-        Endpoint::Host => HOST_NETWORK_WARNING,
-        Endpoint::Bridge { .. } | Endpoint::None | Endpoint::Container(_) => return Ok(true),
+    let impossible = match can {
+        Can { kernel: false, .. } => Some(NO_USERNS_WARNING),
+        Can { storage: false, .. } => Some(STORAGE_WARNING),
+        Can { kernel: true, storage: true } => None,
     };
-    match choice {
-        UsernsChoice::Auto if !has_userns => {
-            Err(Error::new(Kind::Unsupported, "this kernel has no user namespaces").of_field("--userns"))
+    let better_not = match endpoint {
+        Endpoint::Host => Some(HOST_NETWORK_WARNING),
+        Endpoint::Bridge { .. } | Endpoint::None | Endpoint::Container(_) => None,
+    };
+    match (choice, impossible, impossible.or(better_not)) {
+        (UsernsChoice::Auto, Some(reason), _) => {
+            Err(Error::new(Kind::Unsupported, format!("a user namespace was asked for: {reason}"))
+                .of_field("--userns"))
         }
-        UsernsChoice::Auto => Ok(true),
-        UsernsChoice::Default | UsernsChoice::Host => {
+        (UsernsChoice::Default, _, Some(reason)) => {
             warnings.push(reason.to_owned());
             Ok(false)
         }
+        (UsernsChoice::Auto | UsernsChoice::Default | UsernsChoice::Host, _, _) => Ok(true),
     }
 }
 
@@ -220,9 +238,10 @@ mod tests {
             ..ContainerConfig::default()
         };
         let mut warnings = Vec::new();
-        let mut choose = |userns, privileged, endpoint: &Endpoint, has| {
+        let mut choose = |userns, privileged, endpoint: &Endpoint, kernel| {
             warnings.clear();
-            let chosen = choose_userns(&config(userns, privileged), endpoint, has, &mut warnings);
+            let can = Can { kernel, storage: true };
+            let chosen = choose_userns(&config(userns, privileged), endpoint, can, &mut warnings);
             (chosen.map_err(|error| error.kind()), warnings.len())
         };
         use UsernsChoice::{Auto, Default, Host};

@@ -303,7 +303,7 @@ mod tests {
             let taken: Vec<u32> = taken.into_iter().map(|n| USERNS_FIRST + n * USERNS_SIZE).collect();
             let base = first_gap(&taken).unwrap();
             prop_assert!(!taken.contains(&base));
-            prop_assert!(base % USERNS_SIZE == 0 && base >= USERNS_FIRST && base < USERNS_END);
+            prop_assert!(base.is_multiple_of(USERNS_SIZE) && (USERNS_FIRST..USERNS_END).contains(&base));
         }
     }
 

@@ -33,6 +33,10 @@ impl Driver for Aufs {
         "aufs"
     }
 
+    fn maps_ids(&self) -> bool {
+        false
+    }
+
     fn prepare(&self, container_dir: &Path, image: &Image, owner: Option<u32>) -> Result<Prepared> {
         let upper = container_dir.join("upper");
         own_dir(&upper, owner)?;

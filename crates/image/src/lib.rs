@@ -29,6 +29,12 @@ pub trait Driver: std::fmt::Debug + Send + Sync {
     /// `overlay`, `aufs` or `copy`.
     fn name(&self) -> &'static str;
 
+    /// Whether the container's root may have user ids of its own. A file system that cannot show the image's files with other ids needs
+    /// the host's.
+    fn maps_ids(&self) -> bool {
+        true
+    }
+
     /// Makes the container's own part of its root below `container_dir`, or finds it from an earlier start. `owner` is the host's id
     /// of the container's root user; `None` is the host's root.
     ///
@@ -62,9 +68,8 @@ pub fn driver(name: &str) -> Result<Box<dyn Driver>> {
 /// A failed call as the engine tells it.
 fn failed(what: std::fmt::Arguments<'_>, errno: impl Into<std::io::Error>) -> Error {
     let source: std::io::Error = errno.into();
-    let kind = match source.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Exhausted,
-        _ => Kind::Internal,
-    };
+    let is_full =
+        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+    let kind = if is_full { Kind::Exhausted } else { Kind::Internal };
     Error::new(kind, format!("{what}: {source}"))
 }

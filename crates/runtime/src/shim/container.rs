@@ -9,7 +9,7 @@ use std::{
 use tinyd_core::{
     Error, Event, Kind, Result, State, oci,
     time::unix_nanos,
-    wire::{ExecPlan, Forward, Message, Plan, Status, VERSION},
+    wire::{ExecPlan, Forward, Message, Plan, Rootfs, Status, VERSION},
 };
 use tinyd_sys::process::pidfd_signal;
 
@@ -58,7 +58,8 @@ impl Container {
             rootfs: &plan.rootfs,
             seccomp: &plan.seccomp,
             stdio,
-            idmap_root: true,
+            // A directory that is the container's own has its owners already.
+            idmap_root: !matches!(plan.rootfs, Rootfs::Directory { .. }),
             die_with_parent: true,
             gate: Gate::Caller,
             init: plan.init,
