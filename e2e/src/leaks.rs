@@ -200,6 +200,13 @@ fn processes(sandbox: &Sandbox, with_daemon: bool) -> Vec<String> {
     found.map(|pid| format!("process {pid}: {}", command_line(pid))).collect()
 }
 
+/// What a tracer traces: its first child.
+pub(crate) fn traced_by(pid: u32) -> Option<u32> {
+    let is_tracer = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "strace");
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next().filter(|_| is_tracer)?.parse().ok()
+}
+
 /// Whether this is the daemon behind a tracer.
 fn is_daemon(sandbox: &Sandbox, pid: u32) -> bool {
     sandbox.daemon.is_some() && {

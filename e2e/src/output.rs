@@ -50,7 +50,7 @@ impl Output {
                 kill(pid, Signal::KILL);
                 let said = hear.recv_timeout(Duration::from_secs(2)).ok().and_then(Result::ok);
                 let (out, err) = said.map(|said| (said.stdout, said.stderr)).unwrap_or_default();
-                panic!("{line}: not ended after {LIMIT:?}: {} {}", text(&out), text(&err));
+                panic!("{line}: not ended after {LIMIT:?}: {} {}", end(&text(&out)), text(&err));
             }
         };
         let _ = writer.join();
@@ -87,7 +87,14 @@ impl Output {
     /// When the exit status is not zero.
     #[must_use]
     pub fn expect_ok(self) -> Output {
-        assert!(self.ok(), "{} → {}\nstdout: {}\nstderr: {}", self.line, self.code, self.stdout, self.stderr);
+        assert!(
+            self.ok(),
+            "{} → {}\nstdout: {}\nstderr: {}",
+            self.line,
+            self.code,
+            end(&self.stdout),
+            self.stderr
+        );
         self
     }
 
@@ -221,6 +228,12 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     hear
+}
+
+/// The last part of a long text.
+fn end(text: &str) -> &str {
+    let from = text.len().saturating_sub(1000);
+    text.get(text.ceil_char_boundary(from)..).unwrap_or(text)
 }
 
 pub(crate) fn kill(pid: u32, signal: Signal) {

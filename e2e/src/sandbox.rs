@@ -171,7 +171,8 @@ impl Sandbox {
     /// When it does not within ten seconds.
     pub fn stop_daemon(&mut self) -> i32 {
         let mut daemon = self.daemon.take().expect("a daemon runs");
-        output::kill(daemon.id(), Signal::TERM);
+        // Behind a tracer, the tracer ends with what it traces.
+        output::kill(leaks::traced_by(daemon.id()).unwrap_or(daemon.id()), Signal::TERM);
         output::code(wait_for("the daemon's end after SIGTERM", 10, || daemon.try_wait().expect("wait")))
     }
 

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         ["serve", protocol, port, text] => serve(protocol, port, text),
         ["ask", "tcp", address] => ask_tcp(address),
         ["ask", "udp", address] => ask_udp(address),
+        ["ping", address] => ping(address),
         ["burn"] => burn(),
         ["hog", bytes] => hog(bytes),
         ["fork", count] => fork(count),
@@ -168,6 +169,18 @@ fn ask_udp(address: &str) -> Result<(), Failure> {
     let mut bytes = [0; 1500];
     let count = socket.recv(&mut bytes)?;
     say(&String::from_utf8_lossy(&bytes[..count]))
+}
+
+/// One echo over a ping socket, which needs no capability.
+fn ping(address: &str) -> Result<(), Failure> {
+    use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+    let socket = UdpSocket::from(socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP))?);
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    // Type, code, checksum, identifier and sequence number; the kernel fills in what is its own.
+    socket.send_to(&[8, 0, 0, 0, 0, 0, 0, 1], (address, 0))?;
+    let mut answer = [0; 64];
+    socket.recv(&mut answer)?;
+    say(if answer[0] == 0 { "OK" } else { "another answer" })
 }
 
 /// Uses all the CPU time it gets.

@@ -98,8 +98,8 @@ fn attached_output_is_whole() {
 #[test]
 fn a_signal_is_128_and_its_number() {
     let sandbox = Sandbox::new();
-    assert_eq!(sandbox.attached(&[], &["sh", "-c", "kill -TERM $$"]).code, 128 + 15);
     sandbox.run(&["--name", "c"], &["sleep", "1000"]);
+    assert_eq!(sandbox.tinyd(&["exec", "c", "sh", "-c", "kill -TERM $$"]).code, 128 + 15);
     sandbox.ok(&["kill", "c"]);
     assert_eq!(sandbox.ok(&["wait", "c"]), "137");
 }
@@ -273,7 +273,7 @@ fn a_prefix_of_two_ids_is_refused() {
     let mut ids: Vec<String> = (0..17).map(|_| sandbox.ok(&["create", "-i", &busybox(), "true"])).collect();
     ids.sort();
     let twin = ids.windows(2).find(|pair| pair[0][..1] == pair[1][..1]).map(|pair| pair[0][..1].to_owned());
-    let _ = sandbox.error(1, &["inspect", &twin.unwrap()], &["prefix"]);
+    let _ = sandbox.error(1, &["inspect", &twin.unwrap()], &["beginning"]);
 }
 
 #[test]
@@ -283,12 +283,16 @@ fn logs_have_options() {
     sandbox.ok(&["wait", "c"]);
     let out = sandbox.tinyd(&["logs", "c"]).expect_ok();
     assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("one\nthree\n", "two\n"));
-    assert_eq!(sandbox.ok(&["logs", "--tail", "1", "c"]), "three");
-    let stamped = sandbox.ok(&["logs", "-t", "--tail", "1", "c"]);
-    let (time, text) = stamped.split_once(' ').unwrap();
-    assert!(time.contains('T') && time.ends_with('Z') && text == "three", "{stamped}");
     assert_eq!(sandbox.ok(&["logs", "--since", "2999-01-01T00:00:00Z", "c"]), "");
     assert_eq!(sandbox.ok(&["logs", "--since", "1h", "c"]), "one\nthree");
+
+    sandbox.run(&["--name", "d"], &["sh", "-c", "seq 1 1000"]);
+    sandbox.ok(&["wait", "d"]);
+    assert_eq!(sandbox.ok(&["logs", "--tail", "2", "d"]), "999\n1000");
+    assert_eq!(sandbox.ok(&["logs", "--tail", "0", "d"]), "");
+    let stamped = sandbox.ok(&["logs", "-t", "--tail", "1", "d"]);
+    let (time, text) = stamped.split_once(' ').unwrap();
+    assert!(time.contains('T') && time.ends_with('Z') && text == "1000", "{stamped}");
 }
 
 #[test]
@@ -453,7 +457,7 @@ fn options_of_the_process() {
     let said =
         sandbox.out(&options, &["sh", "-c", "echo $A,$FROM_FILE,$(pwd),$(id -u),$(id -g),$(hostname)"]);
     assert_eq!(said, "a b,yes,/srv,1000,50,box");
-    assert_eq!(sandbox.out(&["--entrypoint", "/bin/echo"], &["-n", "words"]), "words");
+    assert_eq!(sandbox.out(&["--entrypoint", "/bin/echo"], &["a", "-n", "b"]), "a -n b");
 }
 
 #[test]

@@ -6,9 +6,8 @@ use tinyd_e2e::{Options, Sandbox, busybox, wait_for};
 
 /// The quoted words of the list called `FAILPOINTS` in a source file of the product.
 fn failpoints(source: &'static str) -> Vec<&'static str> {
-    let list =
-        source.split_once("FAILPOINTS").and_then(|(_, rest)| rest.split_once("= [")).map(|(_, list)| list);
-    let list = list.and_then(|list| list.split_once("];")).map_or("", |(list, _)| list);
+    let list = source.split_once("const FAILPOINTS").and_then(|(_, rest)| rest.split_once('='));
+    let list = list.and_then(|(_, rest)| rest.split_once(';')).map_or("", |(list, _)| list);
     list.split('"').skip(1).step_by(2).collect()
 }
 

@@ -61,7 +61,7 @@ fn the_default_bridge() {
     assert_eq!(links.split_whitespace().collect::<Vec<_>>(), ["eth0", "lo"]);
     assert_eq!(sandbox.host().sh("cat /proc/sys/net/ipv4/ip_forward").trimmed(), "1");
     assert!(sandbox.daemon_log().contains("forward"), "told in the log: {}", sandbox.daemon_log());
-    assert!(sandbox.exec("c", &["ping", "-c", "1", "-W", "2", gateway]).contains("1 packets received"));
+    assert_eq!(sandbox.exec("c", &["/bin/probe", "ping", gateway]), "OK");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_port_of_one_address_is_not_on_another() {
     let sandbox = Sandbox::new();
     let remote = Host::new();
     sandbox.host().connect(&remote, "203.0.113.1/24", "203.0.113.2/24");
-    let _ = sandbox.host().sh("ip addr add 203.0.113.9/24 dev lo").expect_ok();
+    let _ = sandbox.host().sh("ip addr add 203.0.113.9/32 dev lo").expect_ok();
     serve(&sandbox, "web", &["-p", "203.0.113.1:8080:80"], "tcp", "80", "hello");
     assert!(ask(&remote, "203.0.113.1:8080").is_some());
     assert_eq!(ask(&remote, "203.0.113.9:8080"), None);
@@ -195,11 +195,9 @@ fn a_taken_port_names_its_holder() {
 #[test]
 fn network_none_has_a_loopback_alone() {
     let sandbox = Sandbox::new();
-    let links = sandbox.out(
-        &["--net", "none"],
-        &["sh", "-c", "ls /sys/class/net; ping -c 1 -W 1 127.0.0.1 | grep received"],
-    );
-    assert!(links.starts_with("lo\n") && links.contains("1 packets received"), "{links}");
+    let links =
+        sandbox.out(&["--net", "none"], &["sh", "-c", "ls /sys/class/net; /bin/probe ping 127.0.0.1"]);
+    assert_eq!(links, "lo\nOK");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn make_certs(dir: &str) {
 fn client(remote: &Host, certs: &str, cert: &str, args: &[&str]) -> tinyd_e2e::Output {
     let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
     remote.sh(&format!(
-        "HOME={certs} {} --host {URL} --tlscacert {certs}/ca.pem --tlscert {certs}/{cert}-cert.pem --tlskey {certs}/{cert}-key.pem {words}",
+        "HOME={certs} {} --host {URL} --tlscacert {certs}/ca.pem --tlscert {certs}/{cert}cert.pem --tlskey {certs}/{cert}key.pem {words}",
         tinyd()
     ))
 }
@@ -73,13 +73,13 @@ fn done(certs: &str) {
 fn the_whole_way_from_another_host() {
     let (sandbox, remote, certs) = far();
     let image = busybox();
-    let ask = |args: &[&str]| client(&remote, &certs, "client", args).expect_ok().trimmed().to_owned();
+    let ask = |args: &[&str]| client(&remote, &certs, "", args).expect_ok().trimmed().to_owned();
     let said = ask(&["run", "-i", &image, "--name", "far", "sh", "-c", "echo first; sleep 1000"]);
     assert!(said.starts_with("Create ContainerId "), "{said}");
     assert_eq!(ask(&["exec", "far", "hostname"]).len(), 12);
     assert!(ask(&["ps"]).contains("far"));
     assert_eq!(ask(&["logs", "far"]), "first");
-    assert_eq!(client(&remote, &certs, "client", &["exec", "far", "sh", "-c", "exit 9"]).code, 9);
+    assert_eq!(client(&remote, &certs, "", &["exec", "far", "sh", "-c", "exit 9"]).code, 9);
     ask(&["rm", "-f", "far"]);
     sandbox.expect_nothing();
     done(&certs);
@@ -91,7 +91,7 @@ fn a_context_remembers_where_and_how() {
     let tinyd = tinyd();
     let ask = |words: &str| remote.sh(&format!("HOME={certs} {tinyd} {words}")).expect_ok().stdout;
     ask(&format!(
-        "context create edge --host {URL} --tlscacert {certs}/ca.pem --tlscert {certs}/client-cert.pem --tlskey {certs}/client-key.pem"
+        "context create edge --host {URL} --tlscacert {certs}/ca.pem --tlscert {certs}/cert.pem --tlskey {certs}/key.pem"
     ));
     ask("context use edge");
     assert!(ask("context ls").contains("edge"));
@@ -114,9 +114,9 @@ fn strangers_are_refused_in_the_handshake() {
 
     // One of another authority.
     sh(&format!(
-        "cp {other}/client-cert.pem {certs}/foreign-cert.pem && cp {other}/client-key.pem {certs}/foreign-key.pem"
+        "cp {other}/cert.pem {certs}/foreign-cert.pem && cp {other}/key.pem {certs}/foreign-key.pem"
     ));
-    let foreign = client(&remote, &certs, "foreign", &["ps"]);
+    let foreign = client(&remote, &certs, "foreign-", &["ps"]);
     assert_ne!(foreign.code, 0);
     assert!(
         foreign.stderr.contains("certificate") || foreign.stderr.contains("refused"),
@@ -125,7 +125,7 @@ fn strangers_are_refused_in_the_handshake() {
     );
 
     // A server's certificate as a client's.
-    let server = client(&remote, &certs, "server", &["ps"]);
+    let server = client(&remote, &certs, "server-", &["ps"]);
     assert_ne!(server.code, 0);
     assert!(server.stderr.contains("certificate") || server.stderr.contains("refused"), "{}", server.stderr);
 
@@ -136,13 +136,13 @@ fn strangers_are_refused_in_the_handshake() {
          printf 'extendedKeyUsage=clientAuth\\n' > old.ext && \
          openssl x509 -req -in old.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days -1 -extfile old.ext -out old-cert.pem"
     ));
-    let old = client(&remote, &certs, "old", &["ps"]);
+    let old = client(&remote, &certs, "old-", &["ps"]);
     assert_ne!(old.code, 0);
     assert!(old.stderr.contains("expired"), "{}", old.stderr);
 
     // The client refuses a daemon of another authority, too.
     let wrong = remote.sh(&format!(
-        "HOME={certs} {} --host {URL} --tlscacert {other}/ca.pem --tlscert {other}/client-cert.pem --tlskey {other}/client-key.pem ps",
+        "HOME={certs} {} --host {URL} --tlscacert {other}/ca.pem --tlscert {other}/cert.pem --tlskey {other}/key.pem ps",
         tinyd()
     ));
     assert_ne!(wrong.code, 0);
@@ -150,7 +150,7 @@ fn strangers_are_refused_in_the_handshake() {
 
     let log = sandbox.daemon_log();
     assert!(log.contains("203.0.113.2"), "the daemon tells who was refused: {log}");
-    assert!(client(&remote, &certs, "client", &["ps"]).ok(), "the right one still comes in");
+    assert!(client(&remote, &certs, "", &["ps"]).ok(), "the right one still comes in");
     done(&other);
     done(&certs);
 }
@@ -173,7 +173,7 @@ fn key_files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let certs = std::env::temp_dir().join(format!("te-keys-{}", std::process::id())).display().to_string();
     make_certs(&certs);
-    for name in ["ca-key.pem", "server-key.pem", "client-key.pem"] {
+    for name in ["ca-key.pem", "server-key.pem", "key.pem"] {
         let mode = std::fs::metadata(format!("{certs}/{name}")).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, 0o600, "{name}");
     }

@@ -85,13 +85,14 @@ fn volumes_are_nosuid_and_nodev() {
 #[test]
 fn a_named_volume_outlives_its_containers() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["--name", "c", "-v", "data:/data"], &["sh", "-c", "echo kept > /data/file; sleep 1000"]);
+    let id = sandbox
+        .run(&["--name", "c", "-v", "data:/data"], &["sh", "-c", "echo kept > /data/file; sleep 1000"]);
     tinyd_e2e::wait_for("the file", 5, || {
         sandbox.tinyd(&["exec", "c", "cat", "/data/file"]).ok().then_some(())
     });
     assert!(sandbox.ok(&["volume", "ls"]).contains("data"));
     assert!(sandbox.ok(&["volume", "inspect", "data"]).contains("data"));
-    let _ = sandbox.error(1, &["volume", "rm", "data"], &["data", "c"]);
+    let _ = sandbox.error(1, &["volume", "rm", "data"], &["data", &id[..12]]);
     sandbox.ok(&["rm", "-f", "c"]);
     assert_eq!(sandbox.out(&["-v", "data:/data"], &["cat", "/data/file"]), "kept");
     sandbox.ok(&["volume", "rm", "data"]);
