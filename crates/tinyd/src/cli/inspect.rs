@@ -1,7 +1,7 @@
 //! `tinyd inspect`: everything about containers, networks, volumes.
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
+use serde::Serialize;
 use tinyd_core::{Error, Kind, Result as Answer};
 
 use super::{
@@ -40,6 +40,15 @@ pub(super) enum Type {
     Volume,
 }
 
+/// What was found.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Thing {
+    Container(Box<DetailsView>),
+    Network(NetworkDetailsView),
+    Volume(VolumeView),
+}
+
 impl Verb for Inspect {
     fn run(self, globals: &Globals) -> Result<u8> {
         inspect(globals, self.names, self.r#type, self.format.as_deref())
@@ -76,7 +85,7 @@ pub(super) fn inspect(
 }
 
 /// The first thing of this name.
-async fn look_up(remote: &Remote, name: &str, only: Option<Type>) -> Answer<Value> {
+async fn look_up(remote: &Remote, name: &str, only: Option<Type>) -> Answer<Thing> {
     let order: &[Type] = match &only {
         Some(only) => std::slice::from_ref(only),
         None => &[Type::Container, Type::Network, Type::Volume],
@@ -90,21 +99,20 @@ async fn look_up(remote: &Remote, name: &str, only: Option<Type>) -> Answer<Valu
     Err(Error::new(Kind::NotFound, format!("there is no container, network or volume {name:?}")))
 }
 
-async fn ask(remote: &Remote, name: &str, of: Type) -> Answer<Value> {
+async fn ask(remote: &Remote, name: &str, of: Type) -> Answer<Thing> {
     let name = name.to_owned();
-    let value = match of {
+    Ok(match of {
         Type::Container => {
             let told = answer(remote.containers().inspect(pb::InspectRequest { container: name })).await?;
-            serde_json::to_value(DetailsView::from(told))
+            Thing::Container(Box::new(DetailsView::from(told)))
         }
         Type::Network => {
             let told = answer(remote.networks().inspect_network(pb::InspectNetworkRequest { name })).await?;
-            serde_json::to_value(NetworkDetailsView::from(told))
+            Thing::Network(NetworkDetailsView::from(told))
         }
         Type::Volume => {
             let told = answer(remote.volumes().inspect_volume(pb::InspectVolumeRequest { name })).await?;
-            serde_json::to_value(VolumeView::from(&told.volume.unwrap_or_default()))
+            Thing::Volume(VolumeView::from(&told.volume.unwrap_or_default()))
         }
-    };
-    value.map_err(|error| Error::internal(&error))
+    })
 }

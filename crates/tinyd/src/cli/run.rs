@@ -24,9 +24,9 @@ use crate::pb::{self, attach_open::Target};
   tinyd run --it -v /root/vol:/root/vol -i /root/redis --net mynet /bin/sh
   tinyd run --rm --attach -i /root/redis redis-server --version
 
-Without -a or --it it runs in the background. Exit codes: the program's own when attached; 125 when tinyd cannot run it,
-126 when the program cannot be executed, 127 when it is not there, 128+N when signal N ended it.
-Ctrl-P Ctrl-Q leaves a terminal; the container runs on."
+Without -a or --it it runs in the background. Ctrl-P Ctrl-Q leaves a terminal.
+Exit codes: the program's own when attached; 125 when tinyd cannot run it, 126 when it cannot be
+executed, 127 when it is not there, 128+N when signal N ended it."
 )]
 pub(super) struct Run {
     /// Print only the id, for scripts

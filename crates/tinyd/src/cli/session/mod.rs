@@ -6,7 +6,10 @@ mod exec;
 mod signals;
 mod stdin;
 
-use std::future::Future;
+use std::{
+    future::Future,
+    io::{self, Write},
+};
 
 pub(super) use attach::Attaching;
 use bytes::Bytes;
@@ -111,6 +114,8 @@ pub(super) async fn run<P: Protocol>(remote: &Remote, protocol: P, stdin: bool) 
             },
             () = detached(&mut left) => {
                 drop(raw);
+                // The cursor stands in the container's line.
+                let _ = io::stderr().write_all(b"\n");
                 say("read escape sequence: the container runs on");
                 return Ok(0);
             }
