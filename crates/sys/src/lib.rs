@@ -8,6 +8,7 @@ mod error;
 pub mod bpf;
 pub mod cgroup;
 pub mod creds;
+pub mod datagram;
 pub mod fs;
 pub mod memory;
 pub mod mount;

@@ -157,31 +157,15 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) {
     let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
 }
 
-/// Receives one datagram: its length and sender. `None` when none is there.
-///
-/// # Errors
-/// ECONNREFUSED on a connected socket whose target does not listen.
-pub fn receive_from(socket: BorrowedFd<'_>, buf: &mut [u8]) -> Result<Option<(usize, Option<SocketAddr>)>> {
-    match rustix::net::recvfrom(socket, buf, RecvFlags::DONTWAIT) {
-        Ok((_, len, from)) => Ok(Some((len, from.and_then(|from| SocketAddr::try_from(from).ok())))),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-        Err(error) => Err(Error::new("recvfrom", error)),
-    }
-}
-
-/// Sends one datagram, to `to` or where the socket is connected to. A full queue drops it, as datagrams may be.
+/// Sends one datagram where the socket is connected to. A full queue drops it, as datagrams may be.
 ///
 /// # Errors
 /// EMSGSIZE, ECONNREFUSED, ENETUNREACH and the like.
-pub fn send_datagram(socket: BorrowedFd<'_>, bytes: &[u8], to: Option<SocketAddr>) -> Result<()> {
+pub fn send_datagram(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let sent = match to {
-        Some(to) => rustix::net::sendto(socket, bytes, flags, &to),
-        None => rustix::net::send(socket, bytes, flags),
-    };
-    match sent {
+    match rustix::net::send(socket, bytes, flags) {
         Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(()),
-        Err(error) => Err(Error::new("sendto", error)),
+        Err(error) => Err(Error::new("send", error)),
     }
 }
 

@@ -61,7 +61,6 @@ impl Shim {
         container.streams.drain(&mut self.clients);
         let exit = exit(ended, container.has_oom(), at_unix_nanos);
         report("remove the cgroup", container.prepared.cgroup.remove());
-        container.prepared.cgroup.remove_parent_if_empty();
         report("write the exit status", write_exit(&container, exit));
         match container.state.on(Event::Exited(exit)) {
             Ok(state) => self.end(Some(state)),

@@ -115,7 +115,13 @@ impl Shim {
         let mut ready = Vec::new();
         while !self.is_finished(Instant::now()) {
             self.watch_all()?;
-            self.poll.wait(&mut ready, self.wait_for(Instant::now()))?;
+            let rests = self.takes_rest(Instant::now());
+            let timeout = self.wait_for(Instant::now());
+            if rests {
+                // The last thing before the wait: every page that is touched after it is there again.
+                tinyd_sys::memory::give_back();
+            }
+            self.poll.wait(&mut ready, timeout)?;
             if !ready.is_empty() {
                 self.rest_at = Some(Instant::now() + REST);
             }
@@ -248,10 +254,11 @@ impl Shim {
         if let Some(container) = &mut self.container {
             container.streams.on_quiet(now);
         }
-        if self.rest_at.is_some_and(|at| at <= now) {
-            self.rest_at = None;
-            tinyd_sys::memory::give_back();
-        }
+    }
+
+    /// Whether nothing has happened for a while; once for each while.
+    fn takes_rest(&mut self, now: Instant) -> bool {
+        self.rest_at.take_if(|at| *at <= now).is_some()
     }
 
     fn is_finished(&self, now: Instant) -> bool {

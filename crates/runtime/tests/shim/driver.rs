@@ -169,9 +169,14 @@ impl Drop for Shim {
             sleep(Duration::from_millis(5));
         }
         for path in self.cgroups() {
-            let _ = std::fs::remove_dir(&path);
-            let _ = path.parent().map(std::fs::remove_dir);
+            let _ = std::fs::remove_dir(path);
         }
+        // The parent is the daemon's.
+        let own = self.cgroup.trim_start_matches('/').split_once('/').map_or("", |(parent, _)| parent);
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            let _ = std::fs::remove_dir(hierarchy.path().join(own));
+        }
+        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(own));
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -13,7 +13,10 @@ use std::{
 
 use tcp::Connections;
 use tinyd_core::{config::Protocol, error::chain, wire::Forward};
-use tinyd_sys::poll::{Interest, Poll, Watch, set_nonblocking};
+use tinyd_sys::{
+    Result, datagram,
+    poll::{Interest, Poll, Watch, set_nonblocking},
+};
 use udp::Flows;
 
 use super::{
@@ -52,7 +55,7 @@ impl Forwards {
         let mut forwards = Forwards::default();
         for (forward, socket) in ports {
             let watch = Watch::new(token(Of::Port, forwards.ports.len()));
-            match set_nonblocking(socket.as_fd()) {
+            match prepare(&forward, &socket) {
                 Ok(()) => forwards.ports.push(Port { socket, watch, forward }),
                 Err(error) => note(chain(&error)),
             }
@@ -125,6 +128,14 @@ impl Forwards {
             self.accept_again_at = None;
             self.watch_ports(poll);
         }
+    }
+}
+
+fn prepare(forward: &Forward, socket: &OwnedFd) -> Result<()> {
+    set_nonblocking(socket.as_fd())?;
+    match forward.protocol {
+        Protocol::Tcp => Ok(()),
+        Protocol::Udp => datagram::want_local(socket.as_fd(), datagram::is_ipv6(socket.as_fd())?),
     }
 }
 

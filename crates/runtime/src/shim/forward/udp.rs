@@ -9,6 +9,7 @@ use std::{
 
 use tinyd_sys::{
     Result,
+    datagram::{self, Local},
     poll::{Interest, Poll, Watch},
     socket,
 };
@@ -35,6 +36,8 @@ pub(super) struct Flows {
 struct Flow {
     client: SocketAddr,
     port: usize,
+    /// Which of the host's addresses the client has asked, and expects the answers of.
+    asked: Option<Local>,
     socket: OwnedFd,
     last_used: Instant,
 }
@@ -53,13 +56,13 @@ impl Flows {
         buffer: &mut [u8],
     ) -> Result<()> {
         for _ in 0..BATCH {
-            let Some((len, from)) = socket::receive_from(outer, buffer)? else { break };
-            let Some(client) = from else { continue };
-            let index = self.flow(poll, port, client, target)?;
+            let Some(came) = datagram::receive(outer, buffer)? else { break };
+            let index = self.flow(poll, port, came.from, target)?;
             if let Some(flow) = self.flows.get_mut(index) {
                 flow.last_used = Instant::now();
+                flow.asked = came.to;
                 // A datagram may be lost, and the container may not listen: that is its answer's matter.
-                let _ = socket::send_datagram(flow.socket.as_fd(), &buffer[..len], None);
+                let _ = socket::send_datagram(flow.socket.as_fd(), &buffer[..came.len]);
             }
         }
         Ok(())
@@ -69,10 +72,10 @@ impl Flows {
     pub(super) fn answer(&mut self, index: usize, outer: BorrowedFd<'_>, buffer: &mut [u8]) {
         let Some(flow) = self.flows.get_mut(index) else { return };
         for _ in 0..BATCH {
-            match socket::receive_from(flow.socket.as_fd(), buffer) {
-                Ok(Some((len, _))) => {
+            match datagram::receive(flow.socket.as_fd(), buffer) {
+                Ok(Some(came)) => {
                     flow.last_used = Instant::now();
-                    let _ = socket::send_datagram(outer, &buffer[..len], Some(flow.client));
+                    let _ = datagram::send(outer, &buffer[..came.len], flow.client, flow.asked);
                 }
                 // "Nobody listens there", which the read has taken off the socket.
                 Ok(None) | Err(_) => break,
@@ -107,6 +110,6 @@ impl Flows {
         let socket = socket::connect_udp(target)?;
         let mut watch = Watch::new(token(Of::Flow, self.flows.next_index()));
         poll.set(&mut watch, socket.as_fd(), Interest::READ)?;
-        Ok(self.flows.insert(Flow { client, port, socket, last_used: Instant::now() }))
+        Ok(self.flows.insert(Flow { client, port, asked: None, socket, last_used: Instant::now() }))
     }
 }
