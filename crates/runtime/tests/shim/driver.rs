@@ -27,8 +27,10 @@ use tinyd_sys::socket;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first host id of the tests' user namespaces.
 const IDS: u32 = 300_000;
-const APPLETS: [&str; 14] =
-    ["sh", "cat", "echo", "sleep", "yes", "stty", "id", "head", "dd", "ps", "true", "nc", "printf", "tr"];
+const APPLETS: [&str; 15] = [
+    "grep", "sh", "cat", "echo", "sleep", "yes", "stty", "id", "head", "dd", "ps", "true", "nc", "printf",
+    "tr",
+];
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
