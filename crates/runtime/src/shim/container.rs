@@ -169,6 +169,14 @@ impl Container {
         self.advance(Event::Resumed)
     }
 
+    /// Whether its first process is the first of a PID namespace.
+    pub(super) fn has_own_pids(&self) -> bool {
+        let namespaces = self.spec.linux.iter().flat_map(|linux| &linux.namespaces);
+        namespaces.into_iter().any(|namespace| {
+            namespace.kind == oci::NamespaceKind::Pid && namespace.path.as_deref().is_none_or(str::is_empty)
+        })
+    }
+
     /// Where it is.
     pub(super) fn status(&self) -> Status {
         Status { version: VERSION, state: Some(self.state), oom: self.has_oom() }

@@ -55,9 +55,11 @@ impl Shim {
     fn finish(&mut self, mut container: Container, ended: Ended) {
         let at_unix_nanos = unix_nanos(SystemTime::now());
         self.forwards = Forwards::default();
-        // Without a PID namespace of its own others may be left, who would go on to write.
-        report("kill what is left", container.prepared.cgroup.kill_all());
-        self.reap_all();
+        // A PID namespace has ended with its first process. Without one others may be left, who would go on to write.
+        if !container.has_own_pids() {
+            report("kill what is left", container.prepared.cgroup.kill_all());
+            self.reap_all();
+        }
         container.streams.drain(&mut self.clients);
         let exit = exit(ended, container.has_oom(), at_unix_nanos);
         report("remove the cgroup", container.prepared.cgroup.remove());
