@@ -28,6 +28,7 @@ use client::Client;
 use container::Container;
 use forward::Forwards;
 use frame::Filled;
+use setup::Before;
 use slab::Slab;
 use tinyd_core::State;
 use tinyd_sys::{
@@ -71,6 +72,8 @@ fn note(what: impl fmt::Display) {
 struct Shim {
     poll: Poll,
     listener: OwnedFd,
+    /// See [`Before`].
+    oom_score_adj: Option<i32>,
     listening: Watch,
     children: ChildEnds,
     clients: Slab<Client>,
@@ -90,13 +93,14 @@ struct Shim {
 }
 
 impl Shim {
-    fn new(listener: OwnedFd) -> Result<Shim> {
+    fn new(before: Before) -> Result<Shim> {
         let poll = Poll::new()?;
         let children = ChildEnds::new()?;
         poll.set(&mut Watch::new(token(Of::Children, 0)), children.as_fd(), Interest::READ)?;
         Ok(Shim {
             poll,
-            listener,
+            listener: before.listener,
+            oom_score_adj: before.oom_score_adj,
             listening: Watch::new(token(Of::Listener, 0)),
             children,
             clients: Slab::default(),

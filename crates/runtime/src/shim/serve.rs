@@ -70,7 +70,7 @@ impl Shim {
         let answer = match request {
             Request::Create(plan) => return self.create(index, *plan),
             Request::Start => return self.start(index),
-            Request::Exec(plan) => return self.exec(index, &plan),
+            Request::Exec(plan) => return self.exec(index, *plan),
             Request::Destroy => return self.destroy(index),
             Request::Attach { stdin } => self.attach(index, stdin),
             Request::Watch => Ok(self.watch(index)),
@@ -89,7 +89,10 @@ impl Shim {
         self.tell_state();
     }
 
-    fn create(&mut self, index: usize, plan: Plan) {
+    fn create(&mut self, index: usize, mut plan: Plan) {
+        if let Some(process) = &mut plan.spec.process {
+            process.oom_score_adj = process.oom_score_adj.or(self.oom_score_adj);
+        }
         let created = self.check_create(index, &plan).and_then(|sockets| Container::create(plan, sockets));
         match created {
             Ok(mut container) => {
@@ -147,12 +150,13 @@ impl Shim {
         }
     }
 
-    fn exec(&mut self, index: usize, plan: &ExecPlan) {
+    fn exec(&mut self, index: usize, mut plan: ExecPlan) {
+        plan.process.oom_score_adj = plan.process.oom_score_adj.or(self.oom_score_adj);
         let done = self
             .alive("exec in")
             .and_then(|container| container.require_running("exec in"))
-            .and_then(|()| self.exec_stdio(index, plan))
-            .and_then(|stdio| self.alive("exec in")?.exec(plan, stdio));
+            .and_then(|()| self.exec_stdio(index, &plan))
+            .and_then(|stdio| self.alive("exec in")?.exec(&plan, stdio));
         match done {
             Ok(exec) => {
                 if let Some(client) = self.clients.get_mut(index) {

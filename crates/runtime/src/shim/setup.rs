@@ -11,14 +11,25 @@ use tinyd_sys::{Ask, Result, poll, socket};
 const SIGHUP: i32 = 1;
 /// SIGPIPE: a failed write says so itself.
 const SIGPIPE: i32 = 13;
-/// `/proc/self/oom_score_adj`: the container's processes go first. Higher scores go first.
-const OOM_SCORE_ADJ: &str = "-500";
+/// Higher scores are killed first when memory runs out: the container's processes are to go before their supervisor.
+const OOM_SCORE_ADJ: i32 = -500;
+const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
 
-/// Makes this process a supervisor; the listening socket that was standard input.
+/// What the process had before it became a supervisor.
+#[derive(Debug)]
+pub(super) struct Before {
+    /// The listening socket that was standard input.
+    pub(super) listener: OwnedFd,
+    /// The OOM score that the container's processes get unless their configuration names one; `None` when the supervisor
+    /// has that too.
+    pub(super) oom_score_adj: Option<i32>,
+}
+
+/// Makes this process a supervisor.
 ///
 /// # Errors
 /// Standard input is no descriptor, `/dev/null` is missing.
-pub(super) fn become_supervisor() -> Result<OwnedFd> {
+pub(super) fn become_supervisor() -> Result<Before> {
     let listener = socket::duplicate(std::io::stdin().as_fd())?;
     poll::set_nonblocking(listener.as_fd())?;
     let null = tinyd_sys::fs::open_char_device("/dev/null".as_ref(), 1, 3)?;
@@ -31,7 +42,12 @@ pub(super) fn become_supervisor() -> Result<OwnedFd> {
     let _ = rustix::process::setsid();
     let this = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(this)).ask("prctl(PR_SET_CHILD_SUBREAPER)")?;
-    // Lowering it needs CAP_SYS_RESOURCE; without it the shim is as others are.
-    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
-    Ok(listener)
+    Ok(Before { listener, oom_score_adj: lower_oom_score() })
+}
+
+/// Lowers the score; what it was. Lowering needs CAP_SYS_RESOURCE: without it the shim is as others are.
+fn lower_oom_score() -> Option<i32> {
+    let before = fs::read_to_string(OOM_SCORE_FILE).ok()?.trim().parse().ok()?;
+    let lowered = before > OOM_SCORE_ADJ && fs::write(OOM_SCORE_FILE, OOM_SCORE_ADJ.to_string()).is_ok();
+    lowered.then_some(before)
 }
