@@ -15,7 +15,7 @@ use std::{
 
 use tinyd_core::{
     Error, Kind, Name, Result, State,
-    config::{ContainerConfig, Mount, NetworkMode, Port, Signal},
+    config::{ContainerConfig, Mount, NetworkConfig, NetworkMode, Port, Signal},
 };
 use tinyd_engine::{
     Engine,
@@ -53,8 +53,13 @@ async fn walk(config: Config, image: &str) -> Result<()> {
     background(&engine, run(&["/bin/sh", "-c", "while true; do date; sleep 0.2; done"])).await?;
     failures(&engine, &run).await?;
     input(&engine, run(&["/bin/cat"])).await?;
+    networks(&engine, &run).await?;
+    privileges(&engine, &run).await?;
+    losses(&engine, &config, run(&["/bin/sleep", "100"])).await?;
+    memory(&engine, run(&["/bin/sh", "-c", "x=0123456789; while true; do x=$x$x; done"])).await?;
     speed(&engine, run(&["/bin/true"])).await?;
     many(&engine, run(&["/bin/sleep", "100"])).await?;
+    let engine = failpoints(engine, &config, run(&["/bin/true"])).await?;
     let engine = recovery(engine, config, run(&["/bin/sh", "-c", "sleep 1; exit 3"])).await?;
     assert!(engine.list(true).await?.is_empty(), "something is left");
     engine.close().await;
@@ -170,6 +175,116 @@ async fn input(engine: &Engine, config: ContainerConfig) -> Result<()> {
     attached.input.send(Input::End).await.ok();
     assert_eq!(collect(attached.output).await?.0, "through\n");
     Ok(())
+}
+
+/// Runs to the end and returns what came out.
+async fn output(engine: &Engine, config: ContainerConfig) -> Result<(String, String, u8)> {
+    let config = ContainerConfig { auto_remove: true, ..config };
+    let attached = engine.run_attached(config, AttachOptions::default()).await?;
+    if !attached.warnings.is_empty() {
+        println!("warnings: {:?}", attached.warnings);
+    }
+    collect(attached.output).await
+}
+
+async fn networks(engine: &Engine, run: &impl Fn(&[&str]) -> ContainerConfig) -> Result<()> {
+    let name = Name::parse("NAME", "mynet")?;
+    let config = NetworkConfig {
+        name: name.clone(),
+        driver: Default::default(),
+        subnet: Some("192.168.10.0/24".into()),
+        gateway: None,
+        labels: Default::default(),
+        created_unix_nanos: 0,
+    };
+    println!("{:?}", engine.network_create(config.clone()).await?);
+    println!("{}", engine.network_create(config).await.expect_err("the name is taken"));
+    let named = ContainerConfig { network: NetworkMode::Named(name), ..run(&["/bin/sleep", "100"]) };
+    let first = engine.run(named).await?.id;
+    println!("{}", engine.network_delete("mynet").await.expect_err("in use"));
+    let shared = NetworkMode::Container(first.short().to_owned());
+    let shell = ["/bin/sh", "-c", "ip addr show eth0; cat /etc/hosts; ls /sys/class/net"];
+    println!("{:?}", output(engine, ContainerConfig { network: shared, ..run(&shell) }).await?);
+    println!(
+        "{:?}",
+        output(engine, ContainerConfig { network: NetworkMode::None, ..run(&["/bin/ip", "addr"]) }).await?.0
+    );
+    println!(
+        "{:?}",
+        output(engine, ContainerConfig { network: NetworkMode::Host, ..run(&["/bin/ip", "addr"]) }).await?.0
+    );
+    let gateway = output(engine, run(&["/bin/ping", "-c1", "-W2", "172.18.0.1"])).await?;
+    println!("{gateway:?}");
+    engine.remove(first.as_str(), true, false).await?;
+    engine.network_delete("mynet").await
+}
+
+async fn privileges(engine: &Engine, run: &impl Fn(&[&str]) -> ContainerConfig) -> Result<()> {
+    let shell = [
+        "/bin/sh",
+        "-c",
+        "cat /proc/self/uid_map; grep Cap /proc/self/status; ls /dev | wc -l; mount | head -3",
+    ];
+    let mut config = run(&shell);
+    println!("{:?}", output(engine, config.clone()).await?);
+    config.security.privileged = true;
+    println!("{:?}", output(engine, config).await?);
+    let mut limited = run(&["/bin/sh", "-c", "cat /proc/self/limits | grep open; touch /x"]);
+    limited.security.read_only = true;
+    limited.resources.ulimits.push(tinyd_core::config::Ulimit { name: "nofile".into(), soft: 10, hard: 20 });
+    println!("{:?}", output(engine, limited).await?);
+    Ok(())
+}
+
+/// A killed supervisor takes its container with it.
+async fn losses(engine: &Engine, config: &Config, sleeping: ContainerConfig) -> Result<()> {
+    let id = engine.run(sleeping).await?.id;
+    let record =
+        std::fs::read_to_string(config.run_dir.join("containers").join(id.as_str()).join("shim.json"));
+    let record: tinyd_core::wire::ShimRecord =
+        serde_json::from_str(&record.map_err(|error| Error::internal(&error))?)
+            .map_err(|error| Error::internal(&error))?;
+    let pid = rustix::process::Pid::from_raw(record.pid);
+    let begun = Instant::now();
+    pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+    let (_, exit) = engine.wait(id.as_str()).await?;
+    println!("lost after {:?}: {exit:?} {:?}", begun.elapsed(), engine.inspect(id.as_str()).await?.warnings);
+    assert_eq!(exit.code, 137);
+    engine.remove(id.as_str(), false, false).await?;
+    Ok(())
+}
+
+async fn memory(engine: &Engine, mut hog: ContainerConfig) -> Result<()> {
+    hog.resources.memory_bytes = Some(16 << 20);
+    let id = engine.run(hog).await?.id;
+    let (_, exit) = engine.wait(id.as_str()).await?;
+    println!("hog: {exit:?} oom {}", engine.inspect(id.as_str()).await?.oom);
+    assert!(exit.oom);
+    engine.remove(id.as_str(), false, false).await?;
+    Ok(())
+}
+
+/// Each step of the engine fails in turn; nothing may be left.
+async fn failpoints(mut engine: Engine, config: &Config, doomed: ContainerConfig) -> Result<Engine> {
+    let doomed = ContainerConfig { ports: vec![Port::parse("-p", "8080:80")?], ..doomed };
+    for failpoint in tinyd_engine::FAILPOINTS {
+        engine.close().await;
+        drop(engine);
+        engine = Engine::open(Config { failpoint: failpoint.into(), ..config.clone() }).await?;
+        let error = engine.run(doomed.clone()).await.expect_err("a failpoint fails");
+        println!("{error}");
+        assert!(error.message().contains(failpoint), "{error}");
+        assert!(engine.list(true).await?.is_empty(), "{failpoint} left a container");
+        for dir in
+            [config.root.join("containers"), config.root.join("trash"), config.run_dir.join("containers")]
+        {
+            let left = std::fs::read_dir(&dir).map_or(0, Iterator::count);
+            assert_eq!(left, 0, "{failpoint} left something in {dir:?}");
+        }
+    }
+    engine.close().await;
+    drop(engine);
+    Engine::open(config.clone()).await
 }
 
 async fn speed(engine: &Engine, config: ContainerConfig) -> Result<()> {

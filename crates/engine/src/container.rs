@@ -258,7 +258,7 @@ impl Owner {
                 drop(reply.send(removed));
                 return after;
             }
-            Input::Shim(run, status) if run == self.run => self.told(*status).await,
+            Input::Shim(run, status) if run == self.run => return self.told(*status).await,
             Input::ShimGone(run) if run == self.run => return self.shim_gone().await,
             // From a run that is over.
             Input::Shim(..) | Input::ShimGone(_) => {}
@@ -287,18 +287,33 @@ impl Owner {
         Ok(())
     }
 
-    /// The shim says where the container is.
-    async fn told(&mut self, status: Status) {
+    /// The shim says where the container is. When it says that it has ended, all is taken down but the shim itself.
+    async fn told(&mut self, status: Status) -> After {
         if status.oom {
             self.view.send_modify(|view| view.oom = true);
         }
         match (self.state(), status.state) {
-            (was, Some(State::Stopped { exit, .. })) if was.is_alive() => self.ended(exit).await,
+            (was, Some(State::Stopped { exit, .. })) if was.is_alive() => {
+                self.ended(exit).await;
+                if self.record.config.auto_remove {
+                    self.live = None;
+                    return self.remove_ended().await;
+                }
+            }
             (State::Running { .. }, Some(State::Paused { .. })) => self.log_refusal(self.on(Event::Paused)),
             (State::Paused { .. }, Some(State::Running { .. })) => self.log_refusal(self.on(Event::Resumed)),
             // What is known already.
             (_, _) => {}
         }
+        After::Stays
+    }
+
+    /// A container with `--rm` goes when it has ended.
+    async fn remove_ended(&mut self) -> After {
+        let removed = self.remove(true).await;
+        let after = if removed.is_ok() { After::Gone } else { After::Stays };
+        self.log_refusal(removed);
+        after
     }
 
     /// The first process has ended: everybody is told, then what follows is done.
@@ -323,10 +338,7 @@ impl Owner {
             self.ended(exit).await;
         }
         if self.record.config.auto_remove {
-            let removed = self.remove(true).await;
-            let after = if removed.is_ok() { After::Gone } else { After::Stays };
-            self.log_refusal(removed);
-            return after;
+            return self.remove_ended().await;
         }
         self.forget_live();
         After::Stays
