@@ -82,6 +82,19 @@ pub fn open_char_device(path: &Path, major: u32, minor: u32) -> Result<OwnedFd> 
     Ok(fd)
 }
 
+/// Opens `path` for reading and writing if it is the character device `major:minor`. It is looked at before it is opened, since
+/// opening some devices does something.
+///
+/// # Errors
+/// ENODEV when it is something else.
+pub fn open_char_device_rw(path: &Path, major: u32, minor: u32) -> Result<OwnedFd> {
+    open_char_device(path, major, minor)?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).ask(format_args!("open({path:?})"))?;
+    check_char_device(fd.as_fd(), major, minor)?;
+    Ok(fd)
+}
+
 /// Checks that an open file is the character device `major:minor`.
 ///
 /// # Errors
@@ -163,6 +176,8 @@ mod tests {
     #[test]
     fn a_device_is_checked_by_its_numbers() {
         open_char_device(Path::new("/dev/null"), 1, 3).unwrap();
+        let null = open_char_device_rw(Path::new("/dev/null"), 1, 3).unwrap();
+        assert_eq!(rustix::io::read(&null, &mut [0; 1]), Ok(0), "one that can be read");
         assert!(open_char_device(Path::new("/dev/zero"), 1, 3).is_err());
         assert!(open_char_device(Path::new("/etc/passwd"), 1, 3).is_err());
     }

@@ -260,6 +260,15 @@ fn no_descriptor_of_the_host_comes_along() {
 }
 
 #[test]
+fn standard_input_is_empty_and_not_broken() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.out(&[], &["sh", "-c", "cat; echo $?"]), "0");
+    sandbox.run(&["--name", "c"], &["sh", "-c", "cat; echo $?; sleep 1000"]);
+    tinyd_e2e::wait_for("its word", 5, || (sandbox.ok(&["logs", "c"]) == "0").then_some(()));
+    assert_eq!(sandbox.exec("c", &["sh", "-c", "cat; echo $?"]), "0");
+}
+
+#[test]
 fn read_only_means_read_only() {
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.out(&["--read-only"], &["/bin/probe", "create", "/file"]), "EROFS 30");

@@ -32,7 +32,7 @@ pub(super) struct Before {
 pub(super) fn become_supervisor() -> Result<Before> {
     let listener = socket::duplicate(std::io::stdin().as_fd())?;
     poll::set_nonblocking(listener.as_fd())?;
-    let null = tinyd_sys::fs::open_char_device("/dev/null".as_ref(), 1, 3)?;
+    let null = tinyd_sys::fs::open_char_device_rw("/dev/null".as_ref(), 1, 3)?;
     // Standard error stays: it is the daemon's log, or nothing.
     poll::put_at(null.as_fd(), 0)?;
     poll::put_at(null.as_fd(), 1)?;

@@ -79,7 +79,7 @@ impl Streams {
             streams.take_input(stdin.into())?;
             OwnedFd::from(their_stdin)
         } else {
-            tinyd_sys::fs::open_char_device("/dev/null".as_ref(), 1, 3).map_err(|e| Error::internal(&e))?
+            tinyd_sys::fs::open_char_device_rw("/dev/null".as_ref(), 1, 3).map_err(|e| Error::internal(&e))?
         };
         Ok((streams, Stdio::Fds([their_stdin, their_stdout.into(), their_stderr.into()])))
     }
