@@ -109,15 +109,35 @@ fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
     cloned
 }
 
+/// How long a process may take to its program. Once it is in the container's PID namespace the container's root can stop it
+/// (SIGSTOP), and the caller has other things to do than to wait for that.
+const PATIENCE_SECS: i64 = 10;
+
 fn attend(sync: &mut Sync) -> Result<Option<OwnedFd>> {
     sync.say(Phase::Mapped, b"", &[])?;
+    wait_for_word(sync)?;
     let (_, fds) = sync.hear_phase(Phase::Ready)?;
+    wait_for_word(sync)?;
     match sync.hear()? {
         Heard::Closed => Ok(fds.into_iter().next()),
         Heard::Failed(error) => Err(error),
         Heard::Phase(phase, ..) => {
             Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")))
         }
+    }
+}
+
+fn wait_for_word(sync: &Sync) -> Result<()> {
+    let timeout = rustix::time::Timespec { tv_sec: PATIENCE_SECS, tv_nsec: 0 };
+    let mut word = [rustix::event::PollFd::new(sync, rustix::event::PollFlags::IN)];
+    match rustix::event::poll(&mut word, Some(&timeout)) {
+        Ok(0) => {
+            let message = format!("the process did not get to its program in {PATIENCE_SECS} seconds");
+            Err(Error::new(Kind::Internal, message))
+        }
+        // Interrupted is as good as ready: whoever hears next waits.
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(kernel("poll(sync)", &error)),
     }
 }
 
@@ -151,7 +171,11 @@ impl Joining<'_> {
 
     fn join_and_become(&mut self, stdio: Stdio) -> Result<Infallible> {
         init::enter_cgroup(self.target.cgroup.procs())?;
+        init::leave_keys()?;
         process::set_not_dumpable().map_err(step("join the container"))?;
+        if self.flags & flag::USER != 0 {
+            init::leave_groups()?;
+        }
         ns::join(self.target.pidfd, self.flags & !flag::PID).map_err(step("join the container"))?;
         if self.flags & flag::USER != 0 {
             init::become_root()?;

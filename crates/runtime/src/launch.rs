@@ -284,19 +284,31 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)]) -> Result<Forke
     } else {
         flag::CGROUP | flag::TIME
     };
-    let pid_namespace = joins.iter().find(|(kind, _)| *kind == flag::PID);
-    let Some((_, namespace)) = pid_namespace else {
-        return process::clone3(plan.namespaces.new & !later, cgroup.clone_fd()).map_err(step("clone"));
+    let through: Vec<_> = joins.iter().filter(|(kind, _)| plan.namespaces.joined_by_caller(*kind)).collect();
+    let own = through.iter().map(|(kind, _)| own_namespace(*kind)).collect::<Result<Vec<_>>>()?;
+    let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
+    let cloned = match joined.try_for_each(|joined| joined).map_err(step("join namespaces")) {
+        Ok(()) => process::clone3(plan.namespaces.new & !later, cgroup.clone_fd()).map_err(step("clone")),
+        Err(error) => Err(error),
     };
-    // Only children are put into a PID namespace that is joined.
-    let own = rustix::fs::open(c"/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| kernel("open(/proc/self/ns/pid)", &error))?;
-    ns::join(namespace.as_fd(), flag::PID).map_err(step("join the pid namespace"))?;
-    let cloned = process::clone3(plan.namespaces.new & !later, cgroup.clone_fd()).map_err(step("clone"));
     if !matches!(cloned, Ok(Forked::Child)) {
-        ns::join(own.as_fd(), flag::PID).map_err(step("leave the pid namespace"))?;
+        for ((kind, _), own) in through.iter().zip(&own) {
+            ns::join(own.as_fd(), *kind).map_err(step("leave namespaces"))?;
+        }
     }
     cloned
+}
+
+/// The namespace of this kind that this process is in.
+fn own_namespace(kind: u64) -> Result<OwnedFd> {
+    let link = match kind {
+        flag::PID => c"/proc/self/ns/pid",
+        flag::NET => c"/proc/self/ns/net",
+        flag::IPC => c"/proc/self/ns/ipc",
+        _ => c"/proc/self/ns/uts",
+    };
+    rustix::fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| kernel(&format!("open({link:?})"), &error))
 }
 
 fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<Option<View>> {
@@ -327,6 +339,7 @@ fn attend(
         let late: Vec<_> = late.iter().map(AsFd::as_fd).collect();
         sync.say(Phase::Mapped, b"", &late)?;
     }
+    failpoint(fail, "rootfs")?;
     raise_limits(context.proc, pid, &plan.process, warnings);
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(serde_json::from_slice::<Vec<String>>(&told).unwrap_or_default());

@@ -100,11 +100,11 @@ pub(super) fn write_spec(bundle: Option<&str>) -> Result<u8> {
     let text = serde_json::to_string_pretty(&first_spec()).map_err(|error| kernel("write JSON", &error))?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
     let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Error::new(Kind::AlreadyExists, format!("{} exists", path.display()))
+    written.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            return Error::new(Kind::AlreadyExists, format!("{} exists", path.display()));
         }
-        _ => kernel(&format!("write {}", path.display()), &error),
+        kernel(&format!("write {}", path.display()), &error)
     })?;
     Ok(0)
 }

@@ -164,11 +164,11 @@ impl Place {
     }
 
     fn read_file(&self, name: &str) -> Result<Vec<u8>> {
-        std::fs::read(self.dir.join(name)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id))
+        std::fs::read(self.dir.join(name)).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                return Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id));
             }
-            _ => kernel(&format!("read {name} of {}", self.id), &error),
+            kernel(&format!("read {name} of {}", self.id), &error)
         })
     }
 

@@ -31,18 +31,17 @@ impl Covers {
     /// Covers a file with /dev/null and a directory with an empty one. What is not there needs no cover.
     pub(super) fn mask(&mut self, root: BorrowedFd<'_>, path: &Path) -> Result<()> {
         let Some(target) = existing(root, path)? else { return Ok(()) };
-        let cover = match fs::file_type(target.as_fd())? {
-            FileType::Directory => match &self.empty {
-                Some(empty) => mount::clone_fd(empty.as_fd(), false)?,
-                None => {
-                    let empty = empty_directory()?;
-                    mount::attach(empty.as_fd(), target.as_fd())?;
-                    // Only what is attached can be copied on every kernel: the first cover is the one the others are made of.
-                    self.empty = Some(empty);
-                    return Ok(());
-                }
-            },
-            _ => mount::clone_fd(self.null()?, false)?,
+        let is_directory = fs::file_type(target.as_fd())? == FileType::Directory;
+        let cover = match &self.empty {
+            Some(empty) if is_directory => mount::clone_fd(empty.as_fd(), false)?,
+            None if is_directory => {
+                let empty = empty_directory()?;
+                mount::attach(empty.as_fd(), target.as_fd())?;
+                // Only what is attached can be copied on every kernel: the first cover is the one the others are made of.
+                self.empty = Some(empty);
+                return Ok(());
+            }
+            Some(_) | None => mount::clone_fd(self.null()?, false)?,
         };
         mount::attach(cover.as_fd(), target.as_fd())
     }

@@ -77,6 +77,7 @@ pub fn run(mut child: Child<'_>) -> ! {
 impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
         enter_cgroup(self.tasks)?;
+        leave_keys()?;
         // Of the places that mounts are made on; the program gets its own.
         rustix::process::umask(Mode::from_raw_mode(0o022));
         self.enter_namespaces()?;
@@ -97,11 +98,12 @@ impl Child<'_> {
         drop(walk);
         self.wait_at_gate(gate)?;
         failpoint(self.failpoint, "exec")?;
-        process.close_door()?;
+        // Before the filter, which may allow none of these calls; after the last change of the user, which would clear it.
         if self.die_with_parent {
             process::die_with_parent().map_err(step("bind to the supervisor"))?;
             gate.as_ref().unwrap_or(&self.sync).require_peer()?;
         }
+        process.close_door()?;
         if self.init {
             return one::stay(|| process.execute(&program));
         }
@@ -109,11 +111,15 @@ impl Child<'_> {
     }
 
     fn enter_namespaces(&mut self) -> Result<()> {
+        // Whoever shares a PID namespace with this process may neither trace it nor look at its descriptors, which are the
+        // host's until the program is executed.
+        process::set_not_dumpable().map_err(step("join namespaces"))?;
         for (kind, namespace) in self.joins.drain(..) {
-            // The PID namespace was joined by the caller, on this process's behalf.
-            if kind == flag::PID {
-                process::set_not_dumpable().map_err(step("join namespaces"))?;
+            if self.plan.namespaces.joined_by_caller(kind) {
                 continue;
+            }
+            if kind == flag::USER {
+                leave_groups()?;
             }
             ns::join(namespace.as_fd(), kind).map_err(step("join namespaces"))?;
             if kind == flag::USER {
@@ -173,6 +179,22 @@ pub(crate) fn enter_cgroup(tasks: &[File]) -> Result<()> {
         file.write_all(b"0").map_err(|error| kernel("enter the cgroup: write(tasks)", &error))?;
     }
     Ok(())
+}
+
+/// Leaves the keys of whoever started the caller behind. Without keyrings, or under a filter that forbids them, there are none to
+/// reach.
+pub(crate) fn leave_keys() -> Result<()> {
+    match creds::new_session_keyring() {
+        Err(error) if !matches!(error.errno(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES)) => {
+            Err(step("leave the keyring")(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Leaves the host's groups before a user namespace is joined that may forbid it afterwards.
+pub(crate) fn leave_groups() -> Result<()> {
+    creds::set_groups(&[]).map_err(step("leave the groups"))
 }
 
 /// Becomes root of the user namespace that was entered, with no group of the host's left.

@@ -13,7 +13,10 @@ pub(super) fn stay(program: impl FnOnce() -> Result<Infallible>) -> Result<Infal
     process::set_not_dumpable().map_err(step("stay as process 1"))?;
     process::block_signals();
     match process::fork().map_err(step("start the program"))? {
-        None => program(),
+        None => {
+            process::reset_signals();
+            program()
+        }
         Some(pid) => {
             // The conversation with the caller is the program's alone now, and so are its streams.
             let _ = process::close_from(0);

@@ -18,7 +18,7 @@ use super::kernel;
 /// The most descriptors in one message; the kernel's limit is 253.
 const FDS_MAX: usize = 240;
 /// The longest message, in bytes. A failure that is longer is cut.
-const BYTES_MAX: usize = 64 << 10;
+const BYTES_MAX: usize = 8 << 10;
 /// The first byte of a failure.
 const FAILED: u8 = 0xff;
 

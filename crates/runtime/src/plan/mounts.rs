@@ -223,7 +223,6 @@ fn classify(mount: &oci::Mount, options: &Options, destination: &Path, namespace
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "a bind mount is made of all of these, and only here")]
 fn bind(
     named: &str,
     mount: &oci::Mount,

@@ -65,6 +65,14 @@ impl Namespaces {
         self.new & flags == flags
     }
 
+    /// Whether the caller joins a namespace of this kind for the time of the clone, so that the child is born in it. Only
+    /// children are put into a PID namespace; and from inside a new user namespace nothing can be joined that belongs to
+    /// another one, such as a second container's network.
+    #[must_use]
+    pub fn joined_by_caller(&self, kind: u64) -> bool {
+        kind == flag::PID || (self.makes(flag::USER) && matches!(kind, flag::NET | flag::IPC | flag::UTS))
+    }
+
     /// Whether the container has a namespace of this kind of its own, new or joined.
     #[must_use]
     pub fn has(&self, flag: u64) -> bool {

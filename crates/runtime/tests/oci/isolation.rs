@@ -1,0 +1,108 @@
+//! What a container's root can and cannot reach.
+
+use std::fs::{self, OpenOptions};
+
+use serde_json::json;
+
+use crate::driver::Bundle;
+
+#[test]
+fn a_container_has_its_own_world() {
+    let bundle = Bundle::new("world")
+        .script("hostname; echo $$; ls /proc/self/fd | wc -l; ls / | head -20 | grep -c home");
+    let said = bundle.run();
+    // Four descriptors: 0, 1, 2, and the one that ls reads the directory with. No /home of the host.
+    assert_eq!(said.out, "tinyrun\n1\n4\n0", "{said:?}");
+}
+
+#[test]
+fn root_inside_is_nobody_outside() {
+    let bundle = Bundle::new("nobody").with_users().mount("/out", "tmpfs", "tmpfs", &[]).script(
+        "id -u; cat /proc/self/uid_map | head -1; stat -c %u:%g /dev/null /out; touch /out/x; stat -c %u /out/x; \
+         mknod /out/null c 1 3; mount -t tmpfs x /tmp; echo 1 > /proc/sys/kernel/panic; echo 1 > /proc/sys/net/ipv4/ip_forward",
+    );
+    let said = bundle.run();
+    let words: Vec<&str> = said.out.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "100000", "65536", "0:0", "0:0", "0"], "{said:?}");
+    for refused in [
+        "mknod: /out/null: Operation not permitted",
+        "mount: ",
+        "can't create /proc/sys/kernel/panic",
+        "ip_forward",
+    ] {
+        assert!(said.err.contains(refused), "{said:?}");
+    }
+}
+
+#[test]
+fn masked_and_read_only_paths_are() {
+    let bundle = Bundle::new("masked").script(
+        "cat /proc/keys | wc -c; ls /sys/firmware | wc -l; touch /sys/firmware/x; echo x > /proc/sys/kernel/hostname; touch /etc/x; touch /sys/x; \
+         ls /sys/fs/cgroup | wc -l; true",
+    );
+    let said = bundle.run();
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!(&lines[..2], ["0", "0"], "{said:?}");
+    assert!(lines[2].parse::<u32>().unwrap() > 0, "{said:?}");
+    assert_eq!(said.err.matches("Read-only file system").count(), 4, "{said:?}");
+}
+
+#[test]
+fn limits_hold_before_the_first_instruction() {
+    let mut bundle = Bundle::new("limits").script("grep -E 'pids|0::' /proc/self/cgroup");
+    bundle.spec["linux"]["resources"] = json!({ "pids": { "limit": 5 }, "memory": { "limit": 64 << 20 } });
+    // Without a cgroup namespace its path is seen whole.
+    let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    let said = bundle.run();
+    assert!(said.out.contains(&format!("tinyrun-{}", bundle.id)), "{said:?}");
+}
+
+#[test]
+fn capabilities_are_what_the_configuration_says() {
+    let mut bundle = Bundle::new("caps").script("grep -E '^Cap|NoNew' /proc/self/status");
+    let one = json!(["CAP_KILL"]);
+    bundle.spec["process"]["capabilities"] = json!({ "bounding": one, "permitted": one, "effective": one });
+    let said = bundle.run();
+    let values: Vec<&str> = said.out.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    let (none, kill) = ("0000000000000000", "0000000000000020");
+    assert_eq!(values, [none, kill, kill, kill, none, "1"], "{said:?}");
+}
+
+#[test]
+fn the_runtimes_own_file_cannot_be_written_from_inside() {
+    let bundle = Bundle::new("image").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    // The first process is still the runtime. ETXTBSY would only hold while it is.
+    let exe = format!("/proc/{}/exe", bundle.state()["pid"]);
+    let error = OpenOptions::new().write(true).truncate(true).open(exe).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
+}
+
+#[test]
+fn user_and_groups_are_numbers_that_are_taken_as_they_are() {
+    let mut bundle = Bundle::new("user").script("id -u; id -g; id -G; touch /root/x || echo no");
+    bundle.spec["process"]["user"] = json!({ "uid": 1000, "gid": 1001, "additionalGids": [5, 6] });
+    fs::set_permissions(bundle.rootfs("root"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let said = bundle.run();
+    assert_eq!(said.out, "1000\n1001\n1001 5 6\nno", "{said:?}");
+}
+
+#[test]
+fn sysctls_of_the_containers_namespaces_only() {
+    let mut bundle = Bundle::new("sysctl").script("cat /proc/sys/net/ipv4/ping_group_range");
+    bundle.spec["linux"]["sysctl"] = json!({ "net.ipv4.ping_group_range": "0 7" });
+    bundle.run().says("0\t7");
+    bundle.spec["linux"]["sysctl"] = json!({ "kernel.core_pattern": "|/x" });
+    bundle.run().fails(1, "it belongs to the host");
+}
+
+#[test]
+fn limits_above_what_can_be_given_are_clamped() {
+    let mut bundle = Bundle::new("clamp").script("true");
+    bundle.spec["process"]["rlimits"] =
+        json!([{ "type": "RLIMIT_NOFILE", "soft": 1_u64 << 40, "hard": 1_u64 << 40 }]);
+    bundle.spec["process"]["oomScoreAdj"] = json!(100);
+    bundle.run().says("");
+}

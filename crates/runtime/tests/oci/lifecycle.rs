@@ -1,0 +1,151 @@
+//! Verbs, states, exit codes, failures.
+
+use std::{fs, thread::sleep, time::Duration};
+
+use serde_json::json;
+
+use crate::driver::Bundle;
+
+fn until_stopped(bundle: &Bundle) {
+    for _ in 0..500 {
+        if bundle.state()["status"] == "stopped" {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("it does not stop: {}", bundle.state());
+}
+
+#[test]
+fn the_exit_status_is_the_containers() {
+    let bundle = Bundle::new("status").script("echo out; echo err >&2; exit 42");
+    let said = bundle.run();
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (42, "out", "err"));
+    bundle.assert_clean();
+}
+
+#[test]
+fn a_life_in_single_steps() {
+    let bundle = Bundle::new("life").args(&["sleep", "1000"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let pid_file = bundle.dir.join("pid");
+    bundle
+        .tinyrun(&["create", "--bundle", dir, "--pid-file", pid_file.to_str().unwrap(), &bundle.id])
+        .says("");
+    let state = bundle.state();
+    assert_eq!(state["status"], "created");
+    assert_eq!(state["pid"].to_string(), fs::read_to_string(&pid_file).unwrap());
+    bundle.tinyrun(&["create", "--bundle", dir, &bundle.id]).fails(1, "exists");
+    bundle.tinyrun(&["start", &bundle.id]).says("");
+    assert_eq!(bundle.state()["status"], "running");
+    bundle.tinyrun(&["start", &bundle.id]).fails(1, "it is running");
+    bundle.tinyrun(&["pause", &bundle.id]).says("");
+    assert_eq!(bundle.state()["status"], "paused");
+    bundle.tinyrun(&["exec", &bundle.id, "true"]).fails(1, "it is paused");
+    bundle.tinyrun(&["resume", &bundle.id]).says("");
+    bundle.tinyrun(&["delete", &bundle.id]).fails(1, "not stopped");
+    bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
+    until_stopped(&bundle);
+    bundle.tinyrun(&["kill", &bundle.id]).fails(1, "not running");
+    bundle.tinyrun(&["delete", &bundle.id]).says("");
+    bundle.tinyrun(&["state", &bundle.id]).fails(1, "does not exist");
+    bundle.tinyrun(&["delete", &bundle.id]).fails(1, "does not exist");
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+}
+
+#[test]
+fn a_created_container_keeps_the_configuration_it_was_created_with() {
+    let mut bundle = Bundle::new("kept").script("exit 3");
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap().to_owned();
+    bundle.tinyrun(&["create", "--bundle", &dir, &bundle.id]).says("");
+    bundle.spec["process"]["args"] = json!(["/nonexistent"]);
+    bundle.write();
+    bundle.tinyrun(&["start", &bundle.id]).says("");
+    until_stopped(&bundle);
+}
+
+#[test]
+fn a_program_that_is_missing_or_unusable_is_named() {
+    let bundle = Bundle::new("missing");
+    fs::write(bundle.rootfs("bin/plain"), "text").unwrap();
+    let bundle = bundle.args(&["nope"]);
+    bundle.run().fails(127, r#""nope": executable file not found in PATH"#);
+    let bundle = bundle.args(&["/bin/nope"]);
+    bundle.run().fails(127, r#""/bin/nope": no such file or directory"#);
+    let bundle = bundle.args(&["/etc"]);
+    bundle.run().fails(126, r#""/etc": is a directory"#);
+    let bundle = bundle.args(&["plain"]);
+    bundle.run().fails(126, r#""plain": permission denied"#);
+    // `create` already says it.
+    bundle
+        .tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id])
+        .fails(126, "permission denied");
+    bundle.assert_clean();
+}
+
+#[test]
+fn a_failure_at_any_step_leaves_nothing() {
+    for step in tinyd_runtime::launch::FAILPOINTS {
+        let bundle = Bundle::new(&format!("fail-{step}")).with_users().script("true");
+        bundle.write();
+        let dir = bundle.dir.to_str().unwrap();
+        bundle
+            .tinyrun(&["run", "--failpoint", step, "--bundle", dir, &bundle.id])
+            .fails(1, &format!("failpoint {step}"));
+        bundle.assert_clean();
+    }
+}
+
+#[test]
+fn exec_joins_the_container() {
+    let bundle = Bundle::new("exec").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let exec = |args: &[&str]| bundle.tinyrun(&[&["exec"], args].concat());
+    let id = bundle.id.as_str();
+    exec(&[id, "hostname"]).says("tinyrun");
+    exec(&["--cwd", "/tmp", "-e", "A=1", id, "sh", "-c", "pwd; echo $A; exit 0"]).says("/tmp\n1");
+    assert_eq!(exec(&[id, "sh", "-c", "exit 7"]).code, 7);
+    exec(&[id, "nope"]).fails(127, r#""nope": executable file not found"#);
+    exec(&[id, "/etc"]).fails(126, "is a directory");
+    exec(&["--user", "4294967296", id, "id"]).fails(1, "--user");
+    // Same cgroup as the first process; no capability for who is not root; no descriptor of the runtime's (the fourth is ls's).
+    exec(&[id, "sh", "-c", "grep pids /proc/self/cgroup; grep pids /proc/1/cgroup"]).says(&{
+        let line = exec(&[id, "grep", "pids", "/proc/1/cgroup"]).out;
+        format!("{line}\n{line}")
+    });
+    exec(&[
+        "--user",
+        "1000:1000",
+        id,
+        "sh",
+        "-c",
+        "grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | grep -v 0000000000000000; id -u",
+    ])
+    .says("1000");
+    exec(&[id, "sh", "-c", "ls /proc/self/fd | wc -l"]).says("4");
+}
+
+#[test]
+fn what_this_runtime_does_not_do_is_refused_by_name() {
+    let mut bundle = Bundle::new("refused").script("true");
+    bundle.spec["linux"]["intelRdt"] = json!({ "closID": "x" });
+    bundle.run().fails(1, "linux.intelRdt");
+    bundle.spec["linux"]["intelRdt"] = json!(null);
+    bundle.spec["process"]["apparmorProfile"] = json!("x");
+    bundle.run().fails(1, "process.apparmorProfile");
+    bundle.tinyrun(&["--systemd-cgroup", "list"]).fails(1, "--systemd-cgroup");
+    bundle.tinyrun(&["frobnicate"]).fails(1, "frobnicate");
+    bundle.assert_clean();
+}
+
+#[test]
+fn ids_that_are_no_names_are_refused() {
+    let bundle = Bundle::new("ids").script("true");
+    bundle.write();
+    for bad in ["../x", "a/b", "", ".."] {
+        bundle.tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), bad]).fails(1, "id");
+    }
+}

@@ -1,0 +1,9 @@
+//! The OCI command line through its real binary, as root, with a busybox root file system. Every test ends by proving that
+//! nothing is left: no record, no cgroup, no mount.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod driver;
+mod isolation;
+mod lifecycle;
+mod mounts;
