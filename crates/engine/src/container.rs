@@ -364,12 +364,18 @@ impl Owner {
     }
 
     /// Unpublishes the ports.
-    async fn detach(&self) -> Result<()> {
+    pub(crate) async fn detach(&self) -> Result<()> {
         if self.record.ip().is_none() {
             return Ok(());
         }
         let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
-        crate::blocking(move || inner.net.detach(&id)).await
+        let is_shared = inner.registry.lock().shares_network(&id);
+        crate::blocking(move || {
+            inner.net.detach(&id)?;
+            // Who shares the namespace keeps it, and with it the address, which is no longer theirs.
+            if is_shared { inner.net.delete_link(id.short()) } else { Ok(()) }
+        })
+        .await
     }
 
     /// Waits for a shim whose container has ended, before the next is started in its place.

@@ -15,6 +15,8 @@ pub(crate) struct Host {
     pub(crate) kernel: String,
     /// The host's name.
     pub(crate) hostname: String,
+    /// Which boot of the machine this is.
+    pub(crate) boot_id: String,
     /// Memory in bytes.
     pub(crate) memory_bytes: u64,
     /// The capabilities that the daemon has and can hand on, by `CAP_` name.
@@ -43,6 +45,7 @@ impl Host {
             architecture: uname.machine().to_string_lossy().into_owned(),
             kernel: uname.release().to_string_lossy().into_owned(),
             hostname: uname.nodename().to_string_lossy().into_owned(),
+            boot_id: text("/proc/sys/kernel/random/boot_id").trim().to_owned(),
             memory_bytes: u64::from(info.mem_unit) * info.totalram,
             capabilities: capabilities(&text("/proc/self/status")),
             has_ipv6: Path::new("/proc/sys/net/ipv6").exists(),

@@ -241,9 +241,8 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`.
-    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
     pub async fn inspect(&self, who: &str) -> Result<ContainerDetails> {
-        list::inspect(&self.inner, who)
+        list::inspect(&self.inner, who).await
     }
 
     /// Its processes.

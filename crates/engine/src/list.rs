@@ -1,8 +1,9 @@
 //! `ps` and `inspect`: from records and views to what people are shown.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use tinyd_core::Result;
+use tokio::time::timeout;
 
 use crate::{
     Inner,
@@ -11,6 +12,9 @@ use crate::{
     record::{Endpoint, Record},
     registry::USERNS_SIZE,
 };
+
+/// How long a shim may take to say what it knows.
+const STATUS_MAX: Duration = Duration::from_secs(1);
 
 /// All containers, newest first; only those alive unless `all`.
 pub(crate) fn list(inner: &Inner, all: bool) -> Vec<ContainerSummary> {
@@ -44,9 +48,16 @@ fn summary(handle: &Handle, view: &View) -> ContainerSummary {
 }
 
 /// Everything about one.
-pub(crate) fn inspect(inner: &Inner, who: &str) -> Result<ContainerDetails> {
+pub(crate) async fn inspect(inner: &Inner, who: &str) -> Result<ContainerDetails> {
     let handle = inner.registry.find(who)?;
-    let (record, view) = (&handle.record, handle.view());
+    let (record, mut view) = (&handle.record, handle.view());
+    // A shim tells of a killed process when its container's state changes; who asks is told now.
+    if view.state.is_alive()
+        && let Ok(shim) = inner.shim(&record.id)
+        && let Ok(Ok(status)) = timeout(STATUS_MAX, shim.status()).await
+    {
+        view.oom |= status.oom;
+    }
     Ok(ContainerDetails {
         id: record.id.clone(),
         config: record.config.clone(),

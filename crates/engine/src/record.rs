@@ -29,8 +29,10 @@ pub(crate) struct Record {
     pub(crate) userns_base: Option<u32>,
     /// Its place on a network.
     pub(crate) endpoint: Endpoint,
-    /// Whether it was made to run at once. When no state was ever written, it has run.
+    /// Whether it was made to run at once. When no state was ever written, it has run, or the daemon died before.
     pub(crate) run: bool,
+    /// The boot of the machine in which it was made.
+    pub(crate) boot_id: String,
     /// What could not be done and was not asked for by name, one line each.
     pub(crate) warnings: Vec<String>,
 }

@@ -68,7 +68,8 @@ fn read_records(inner: &Inner) -> Result<Vec<Record>> {
 async fn take_over(inner: &Arc<Inner>, record: Record) -> Seat {
     let id = record.id.clone();
     let written = StateRecord::read(&inner.layout, &id);
-    let ran = written.is_none() && record.run;
+    let unwritten = written.is_none() && record.run;
+    let ran = unwritten && record.boot_id != inner.host.boot_id;
     let view = View::from_record(written.unwrap_or_default());
     let (handle, mut seat) = appoint(inner, record, view);
     inner.registry.lock().containers.insert(id.clone(), handle);
@@ -85,11 +86,11 @@ async fn take_over(inner: &Arc<Inner>, record: Record) -> Seat {
             if !matches!(status.state, Some(State::Stopped { .. })) {
                 let _ = shim.ask_done(&Request::Destroy).await;
             }
-            conclude(&mut seat, ran).await;
+            conclude(&mut seat, ran, unwritten).await;
         }
         Ok(Err(_)) | Err(_) => {
             shim.kill();
-            conclude(&mut seat, ran).await;
+            conclude(&mut seat, ran, unwritten).await;
         }
     }
     seat
@@ -111,12 +112,13 @@ async fn adopt(seat: &mut Seat, shim: Shim, state: State, oom: bool) {
     match follow(&shim, owner.run, owner.inbox.clone()).await {
         Ok((_, follower)) => owner.live = Some(Live { shim, follower }),
         // It has ended between two questions.
-        Err(_) => conclude(seat, true).await,
+        Err(_) => conclude(seat, true, false).await,
     }
 }
 
-/// A container that has no shim any more: how did it end?
-async fn conclude(seat: &mut Seat, ran: bool) {
+/// A container that has no shim any more: how did it end? `ran` says that it certainly had started; `unwritten` that nobody ever wrote
+/// down that it had.
+async fn conclude(seat: &mut Seat, ran: bool, unwritten: bool) {
     let owner = &mut seat.owner;
     let id = owner.record.id.clone();
     owner.reap().await;
@@ -142,7 +144,9 @@ async fn conclude(seat: &mut Seat, ran: bool) {
             owner.save().await;
         }
     }
-    if ended.is_some() && owner.record.config.auto_remove {
+    // The daemon died in the middle of a `run`, whose client was told of a failure: a failure leaves nothing.
+    let half_run = ended.is_none() && unwritten;
+    if half_run || (ended.is_some() && owner.record.config.auto_remove) {
         let removed = owner.remove(true).await;
         owner.log_refusal(removed);
     } else {

@@ -146,6 +146,14 @@ impl Tables {
         })
     }
 
+    /// Whether a container that is alive shares this one's network.
+    pub(crate) fn shares_network(&self, id: &ContainerId) -> bool {
+        self.containers.values().any(|other| {
+            matches!(&other.record.endpoint, Endpoint::Container(of) if of == id)
+                && other.view().state.is_alive()
+        })
+    }
+
     /// Checks that no other container that holds its ports holds one of these.
     pub(crate) fn check_ports(&self, id: &ContainerId, ports: &[Port]) -> Result<()> {
         let holders =
@@ -252,6 +260,7 @@ mod tests {
             userns_base: None,
             endpoint: Endpoint::None,
             run: false,
+            boot_id: String::new(),
             warnings: Vec::new(),
         };
         Handle::for_test(record, View { holds_ports, ..View::default() })

@@ -70,10 +70,7 @@ impl Owner {
 
     async fn ended_by_us(&mut self) {
         let killed = Exit { code: 137, signal: Some(9), oom: self.view.borrow().oom, at_unix_nanos: now() };
-        if self.record.ip().is_some() {
-            let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
-            self.log_refusal(crate::blocking(move || inner.net.detach(&id)).await);
-        }
+        self.log_refusal(self.detach().await);
         self.log_refusal(self.on(Event::Exited(killed)));
     }
 }
