@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use arch::Arch;
 use assembler::Assembler;
 pub use default::default_profile;
-use tinyd_core::{Error, Result, oci, wire};
+use tinyd_core::{Error, Kind, Result, oci, wire};
 use tinyd_sys::{
     creds::{CAPABILITIES, CapSet},
     seccomp::{self, Insn},
@@ -70,7 +70,15 @@ impl Filter {
 pub fn filter(which: &wire::Seccomp, bounding: CapSet) -> Result<Option<Filter>> {
     match which {
         wire::Seccomp::Unconfined => Ok(None),
-        wire::Seccomp::Profile(profile) => compile(profile).map(Some),
+        wire::Seccomp::Profile(profile) => {
+            let filter = compile(profile)?;
+            if filter.notifies() {
+                // Without its supervisor every call that it should answer would fail.
+                let message = "SCMP_ACT_NOTIFY is not supported by this runtime";
+                return Err(Error::new(Kind::Unsupported, message).of_field("linux.seccomp.syscalls"));
+            }
+            Ok(Some(filter))
+        }
         wire::Seccomp::Default => {
             let name = |number: u32| CAPABILITIES.get(number as usize).map(|name| (*name).to_owned());
             let caps: Vec<String> = bounding.numbers().filter_map(name).collect();
@@ -99,7 +107,8 @@ pub fn compile(profile: &oci::Seccomp) -> Result<Filter> {
     assembler.dispatch(&trees);
     let insns = assembler.finish();
     if insns.len() > seccomp::INSNS_MAX {
-        let message = format!("{} instructions are more than the kernel takes: {}", insns.len(), seccomp::INSNS_MAX);
+        let message =
+            format!("{} instructions are more than the kernel takes: {}", insns.len(), seccomp::INSNS_MAX);
         return Err(Error::invalid("linux.seccomp.syscalls", message));
     }
     Ok(Filter { insns, flags: policy.flags })
