@@ -8,7 +8,7 @@ use tinyd_core::{Error, Kind};
 use super::{text, verb::Fails};
 
 /// A result of the command line.
-pub(super) type Result<T> = std::result::Result<T, Failure>;
+pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Why a command ends early.
 #[derive(Debug)]

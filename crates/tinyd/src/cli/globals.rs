@@ -18,10 +18,10 @@ pub(super) struct Globals {
     /// PEM file of the authority that signed the daemon's certificate [env: TINYD_CERT_PATH, a directory: ca.pem]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(super) tlscacert: Option<PathBuf>,
-    /// PEM file of this client's certificate [env: TINYD_CERT_PATH: client-cert.pem]
+    /// PEM file of this client's certificate [env: TINYD_CERT_PATH: cert.pem]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(super) tlscert: Option<PathBuf>,
-    /// PEM file of this client's key [env: TINYD_CERT_PATH: client-key.pem]
+    /// PEM file of this client's key [env: TINYD_CERT_PATH: key.pem]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(super) tlskey: Option<PathBuf>,
 }

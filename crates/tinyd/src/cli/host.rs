@@ -46,8 +46,8 @@ fn with_tls(mut context: Context, globals: &Globals, directory: Option<PathBuf>)
     let file = |name: &str| directory.as_ref().map(|directory| directory.join(name));
     let given = [
         (&globals.tlscacert, &mut context.tls_ca, "ca.pem"),
-        (&globals.tlscert, &mut context.tls_cert, "client-cert.pem"),
-        (&globals.tlskey, &mut context.tls_key, "client-key.pem"),
+        (&globals.tlscert, &mut context.tls_cert, "cert.pem"),
+        (&globals.tlskey, &mut context.tls_key, "key.pem"),
     ];
     for (option, own, name) in given {
         *own = option.clone().or(own.take()).or_else(|| file(name));

@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// The largest answer, in bytes: a list of some ten thousand containers.
+const ANSWER_MAX_BYTES: usize = 64 << 20;
+
 /// A connection to a daemon. Cheap to clone; all clones are the same connection.
 #[derive(Clone, Debug)]
 pub(super) struct Remote {
@@ -31,22 +34,22 @@ impl Remote {
 
     /// Containers.
     pub(super) fn containers(&self) -> ContainersClient<Channel> {
-        ContainersClient::new(self.channel.clone())
+        ContainersClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
     }
 
     /// Networks.
     pub(super) fn networks(&self) -> NetworksClient<Channel> {
-        NetworksClient::new(self.channel.clone())
+        NetworksClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
     }
 
     /// Volumes.
     pub(super) fn volumes(&self) -> VolumesClient<Channel> {
-        VolumesClient::new(self.channel.clone())
+        VolumesClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
     }
 
     /// The daemon itself.
     pub(super) fn system(&self) -> SystemClient<Channel> {
-        SystemClient::new(self.channel.clone())
+        SystemClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
     }
 }
 

@@ -35,23 +35,30 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Makes standard input raw when it is a terminal.
+    /// Makes standard input raw; it must be a terminal.
     ///
     /// # Errors
     /// The terminal refused.
-    pub(super) fn enter() -> Result<Option<Raw>> {
-        if !io::stdin().is_terminal() {
-            return Ok(None);
-        }
+    pub(super) fn enter() -> Result<Raw> {
         let told = |error: rustix::io::Errno| {
             Error::new(Kind::Internal, format!("make the terminal raw: {}", io::Error::from(error)))
         };
-        let saved = tcgetattr(io::stdin()).map_err(told)?;
-        let mut raw = saved.clone();
+        let guard = Raw { saved: tcgetattr(io::stdin()).map_err(told)? };
+        restore_on_panic(guard.saved.clone());
+        guard.set().map_err(told)?;
+        Ok(guard)
+    }
+
+    /// Makes it raw once more, after a shell has put it back.
+    pub(super) fn again(&self) {
+        // A terminal that is gone ends the session by its end of input.
+        let _ = self.set();
+    }
+
+    fn set(&self) -> rustix::io::Result<()> {
+        let mut raw = self.saved.clone();
         raw.make_raw();
-        tcsetattr(io::stdin(), OptionalActions::Now, &raw).map_err(told)?;
-        restore_on_panic(saved.clone());
-        Ok(Some(Raw { saved }))
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw)
     }
 }
 

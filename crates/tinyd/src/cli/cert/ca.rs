@@ -14,7 +14,7 @@ use crate::{
 #[command(after_help = "Example:\n  tinyd cert ca --dir /etc/tinyd/certs\n\nPrints the files that it made.")]
 pub(in crate::cli) struct Ca {
     /// The directory for the files; made if missing, for its owner only
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, visible_alias = "out", value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     /// The name in it [default: tinyd authority]
     #[arg(long, value_name = "NAME")]
@@ -30,6 +30,6 @@ pub(in crate::cli) struct Ca {
 impl Verb for Ca {
     fn run(self, _: &Globals) -> Result<u8> {
         let Ca { dir, name, days, force } = self;
-        super::print(&cert::ca(&CaOptions { out: dir, name, days, force })?)
+        super::tell(cert::ca(&CaOptions { out: dir, name, days, force }))
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     tls::cert::{self, LeafOptions},
 };
 
-/// Make a client's certificate: client-cert.pem and client-key.pem
+/// Make a client's certificate: cert.pem and key.pem
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  tinyd cert client --dir /etc/tinyd/certs --out ~/.tinyd ann\n\nPrints the files that it made. TINYD_CERT_PATH names a directory that holds them and ca.pem."
@@ -36,6 +36,6 @@ impl Verb for Client {
     fn run(self, _: &Globals) -> Result<u8> {
         let Client { dir, out, days, force, name } = self;
         let out = out.unwrap_or_else(|| dir.clone());
-        super::print(&cert::client(&LeafOptions { out, ca: dir, name, hosts: Vec::new(), days, force })?)
+        super::tell(cert::client(&LeafOptions { out, ca: dir, name, hosts: Vec::new(), days, force }))
     }
 }

@@ -41,12 +41,6 @@ impl Verb for Server {
         // No daemon is asked here, so --host can only mean one of these.
         hosts.extend(globals.host.clone());
         let out = out.unwrap_or_else(|| dir.clone());
-        let made = cert::server(&LeafOptions { out, ca: dir, name, hosts, days, force }).map_err(
-            |error| match error.field() {
-                Some("--host") => error.of_field("HOST"),
-                Some(_) | None => error,
-            },
-        )?;
-        super::print(&made)
+        super::tell(cert::server(&LeafOptions { out, ca: dir, name, hosts, days, force }))
     }
 }

@@ -8,7 +8,7 @@ mod stdin;
 
 use std::{
     future::Future,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 pub(super) use attach::Attaching;
@@ -96,9 +96,11 @@ pub(super) async fn run<P: Protocol>(remote: &Remote, protocol: P, stdin: bool) 
     let mut responses = P::call(remote, requests).await?;
 
     let tty = started::<P>(&mut responses).await?.unwrap_or(asked);
-    let raw = if tty && stdin { Raw::enter()? } else { None };
-    let mut signals = Signals::listen(P::SIGNALS, tty, raw.is_some())?;
-    let mut left = stdin.then(|| stdin::forward(data, raw.is_some()));
+    let keys = tty && stdin && io::stdin().is_terminal();
+    // In this order: a signal must not end this client with the terminal raw.
+    let mut signals = Signals::listen(P::SIGNALS, tty, keys)?;
+    let raw = keys.then(Raw::enter).transpose()?;
+    let mut left = stdin.then(|| stdin::forward(data, keys));
     if tty && let Some(size) = terminal::size() {
         // It may have changed since the call was made, before anyone listened for that.
         let _ = control.try_send(Input::Resize(size));
@@ -110,6 +112,8 @@ pub(super) async fn run<P: Protocol>(remote: &Remote, protocol: P, stdin: bool) 
             ended = &mut output => return ended,
             signal = signals.next() => match signals.meaning(signal) {
                 signals::Meaning::Send(input) => pass(&control, input),
+                signals::Meaning::Again => raw.iter().for_each(Raw::again),
+                signals::Meaning::Nothing => {}
                 signals::Meaning::Leave(code) => return Ok(code),
             },
             () = detached(&mut left) => {

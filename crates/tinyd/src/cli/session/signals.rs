@@ -31,6 +31,10 @@ pub(super) struct Signals {
 /// What is to be done about a signal.
 #[derive(Debug)]
 pub(super) enum Meaning {
+    /// Nothing.
+    Nothing,
+    /// Make the terminal raw again: the shell took it while this client was stopped.
+    Again,
     /// Tell the daemon.
     Send(Input),
     /// Leave, with this exit code.
@@ -47,10 +51,15 @@ impl Signals {
             numbers.extend(PROXIED);
         } else if raw {
             numbers.extend(ENDING);
+            numbers.push(Number::CONT);
         }
         if tty {
             numbers.push(Number::WINCH);
         }
+        // What this client was started to ignore (nohup, a background job) stays ignored.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = ignored(&status);
+        numbers.retain(|number| ignored & (1 << (number.as_raw() - 1)) == 0);
         let listen = |number: Number| {
             let number = number.as_raw();
             let stream = signal(SignalKind::from_raw(number)).map_err(|error| {
@@ -79,7 +88,10 @@ impl Signals {
     pub(super) fn meaning(&mut self, number: i32) -> Meaning {
         let leave = Meaning::Leave(u8::try_from(128 + number).unwrap_or(u8::MAX));
         if number == Number::WINCH.as_raw() {
-            return terminal::size().map_or(leave, |size| Meaning::Send(Input::Resize(size)));
+            return terminal::size().map_or(Meaning::Nothing, |size| Meaning::Send(Input::Resize(size)));
+        }
+        if number == Number::CONT.as_raw() {
+            return Meaning::Again;
         }
         if !self.proxied {
             return leave;
@@ -95,9 +107,21 @@ impl Signals {
     }
 }
 
+/// The signals that a process ignores, of its /proc/PID/status (proc(5)): bit n-1 is signal n.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_ignored_stays_ignored() {
+        assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001003\nSigCgt:\tffff\n"), 0x1003);
+        assert_eq!(ignored("Name:\tx\n"), 0);
+    }
 
     fn signals(proxied: bool) -> Signals {
         Signals { listened: Vec::new(), proxied, asked_to_end: 0 }
