@@ -33,11 +33,13 @@ impl Walk<'_> {
             What::Source(at) => {
                 let source = self.sources.get_mut(*at).and_then(Option::take);
                 let source = source.ok_or_else(|| impossible("a source that was not opened"))?;
-                self.attach(mount, &source)
+                self.attach(mount, &source)?;
+                self.hold(mount, source.as_fd()).map_err(named)
             }
             What::Fs { kind, source, data, attr } => {
                 let fs = new_fs(kind, source.as_deref(), data, attr.set).map_err(named)?;
                 self.attach(mount, &fs)?;
+                self.hold(mount, fs.as_fd()).map_err(named)?;
                 if attr.propagation != 0 {
                     let attr = Attr { propagation: attr.propagation, ..Attr::default() };
                     mount::set_attr(fs.as_fd(), attr, true).map_err(named)?;
@@ -46,6 +48,16 @@ impl Walk<'_> {
             }
             What::Cgroup { attributes } => self.mount_cgroup(mount, *attributes),
         }
+    }
+
+    /// Keeps /proc and /sys by descriptor: what is covered in them is looked up from there, and not by a path that somebody
+    /// with the same root directory could have changed meanwhile.
+    fn hold(&mut self, mount: &Mount, tree: BorrowedFd<'_>) -> tinyd_sys::Result<()> {
+        if [Path::new("/proc"), Path::new("/sys")].contains(&mount.destination.as_path()) {
+            let tree = rustix::io::fcntl_dupfd_cloexec(tree, 3).ask("dup(mount)")?;
+            self.held.push((mount.destination.clone(), tree));
+        }
+        Ok(())
     }
 
     /// Keeps what later steps need by descriptor.

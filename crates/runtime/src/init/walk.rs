@@ -1,8 +1,8 @@
 //! Walks the plan's steps on the way to the container's root.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use tinyd_core::{Result, error::chain};
@@ -28,6 +28,8 @@ pub(super) struct Walk<'a> {
     root: Option<OwnedFd>,
     /// Which of /proc, /sys, /dev have been found to be real directories.
     pub(super) real: Vec<&'static str>,
+    /// /proc and /sys, once they are mounted.
+    pub(super) held: Vec<(PathBuf, OwnedFd)>,
     /// The container's own procfs.
     pub(super) proc: Option<Proc>,
     /// Its devpts.
@@ -47,6 +49,7 @@ impl<'a> Walk<'a> {
             failpoint,
             root: None,
             real: Vec::new(),
+            held: Vec::new(),
             proc: None,
             devpts: None,
             covers: Covers::default(),
@@ -71,12 +74,13 @@ impl<'a> Walk<'a> {
             Step::Terminal => self.terminal(),
             Step::Sysctl(sysctl) => self.sysctl(sysctl),
             Step::ReadOnly(path) => {
-                let root = self.root()?.as_fd();
-                Covers::read_only(root, path).map_err(step("linux.readonlyPaths"))
+                let (from, path) = seen_from(&self.held, self.root()?, path);
+                Covers::read_only(from, path).map_err(step("linux.readonlyPaths"))
             }
             Step::Mask(path) => {
-                let root = self.root.as_ref().ok_or_else(no_root)?.as_fd();
-                self.covers.mask(root, path).map_err(step("linux.maskedPaths"))
+                let root = self.root.as_ref().ok_or_else(no_root)?;
+                let (from, path) = seen_from(&self.held, root, path);
+                self.covers.mask(from, path).map_err(step("linux.maskedPaths"))
             }
             Step::ReadOnlyRoot => {
                 let attr = Attr { set: Attr::RDONLY, ..Attr::default() };
@@ -140,6 +144,19 @@ impl<'a> Walk<'a> {
         rustix::process::fchdir(self.root()?).map_err(|error| kernel("pivot to the root: fchdir", &error))?;
         mount::pivot_to_cwd().map_err(step("pivot to the root"))
     }
+}
+
+/// A path as what is held of it leads there: below /proc and /sys from their own mounts, else from the root.
+fn seen_from<'a>(
+    held: &'a [(PathBuf, OwnedFd)],
+    root: &'a OwnedFd,
+    path: &'a Path,
+) -> (BorrowedFd<'a>, &'a Path) {
+    let below = |(place, mount): &'a (PathBuf, OwnedFd)| {
+        let rest = path.strip_prefix(place).ok().filter(|rest| !rest.as_os_str().is_empty())?;
+        Some((mount.as_fd(), rest))
+    };
+    held.iter().rev().find_map(below).unwrap_or((root.as_fd(), path))
 }
 
 fn no_root() -> tinyd_core::Error {
