@@ -15,7 +15,8 @@ use tokio::{
 
 use crate::{
     Inner, files,
-    record::{Record, StateRecord},
+    record::{Record, StateRecord, forget_run},
+    remove::discard_files,
     shim::Shim,
     start::{StartOptions, Started},
 };
@@ -296,8 +297,7 @@ impl Owner {
             (was, Some(State::Stopped { exit, .. })) if was.is_alive() => {
                 self.ended(exit).await;
                 if self.record.config.auto_remove {
-                    self.live = None;
-                    return self.remove_ended().await;
+                    return self.remove_ended();
                 }
             }
             (State::Running { .. }, Some(State::Paused { .. })) => self.log_refusal(self.on(Event::Paused)),
@@ -309,11 +309,28 @@ impl Owner {
     }
 
     /// A container with `--rm` goes when it has ended.
-    async fn remove_ended(&mut self) -> After {
-        let removed = self.remove(true).await;
-        let after = if removed.is_ok() { After::Gone } else { After::Stays };
-        self.log_refusal(removed);
-        after
+    fn remove_ended(&mut self) -> After {
+        self.live = None;
+        self.vanish();
+        // Its client hears of the end now; the disk is slower. A crash meanwhile leaves a record of a container that has ended, which
+        // the next daemon removes.
+        let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
+        let tasks = self.inner.tasks.clone();
+        tasks.spawn_blocking(move || {
+            if let Err(error) = discard_files(&inner, &id) {
+                tracing::warn!(container = %id.short(), %error, "remove the files of an ended container");
+            }
+        });
+        After::Gone
+    }
+
+    /// The container is no more: its name, address and ids are free.
+    pub(crate) fn vanish(&self) {
+        self.inner.registry.lock().containers.remove(&self.record.id);
+        self.view.send_modify(|view| {
+            view.gone = true;
+            view.holds_ports = false;
+        });
     }
 
     /// The first process has ended: everybody is told, then what follows is done.
@@ -338,7 +355,7 @@ impl Owner {
             self.ended(exit).await;
         }
         if self.record.config.auto_remove {
-            return self.remove_ended().await;
+            return self.remove_ended();
         }
         self.forget_live();
         After::Stays
@@ -397,7 +414,7 @@ impl Owner {
 
     /// Takes the last run's files away; its end is in the state that lasts.
     fn forget_live(&self) {
-        self.log_refusal(tinyd_image::tree::remove(&self.inner.layout.live_of(&self.record.id)));
+        self.log_refusal(forget_run(&self.inner.layout, &self.record.id));
     }
 
     /// Writes the state where it lasts.

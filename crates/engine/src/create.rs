@@ -46,16 +46,15 @@ pub(crate) enum Purpose {
 }
 
 /// Makes a container's record and its owner.
-pub(crate) async fn define(
-    inner: &Arc<Inner>,
-    mut config: ContainerConfig,
-    purpose: Purpose,
-) -> Result<Handle> {
-    let checker = Arc::clone(inner);
-    config = blocking(move || check::check(&config, &checker.host).map(|_| config)).await?;
-    let handle = claim(inner, config, purpose)?;
-    let (writer, record) = (Arc::clone(inner), handle.record());
-    let written = blocking(move || write(&writer, &record, purpose)).await;
+pub(crate) async fn define(inner: &Arc<Inner>, config: ContainerConfig, purpose: Purpose) -> Result<Handle> {
+    let claimer = Arc::clone(inner);
+    let (handle, written) = blocking(move || {
+        check::check(&config, &claimer.host)?;
+        let handle = claim(&claimer, config, purpose)?;
+        let written = write(&claimer, &handle.record, purpose);
+        Ok((handle, written))
+    })
+    .await?;
     if let Err(error) = written {
         let removed = handle.ask(|reply| Input::Remove { force: true, reply }).await;
         if let Err(error) = removed {

@@ -45,7 +45,7 @@ impl Etc {
         Etc { hosts, hostname: format!("{name}\n"), resolv, warning }
     }
 
-    /// Writes the files into the container's directory, as files of its root user.
+    /// Writes the files into a directory, as files of the container's root user.
     pub(crate) fn write(&self, dir: &Path, owner: Option<u32>) -> Result<()> {
         for (name, text) in
             [("hosts", &self.hosts), ("hostname", &self.hostname), ("resolv.conf", &self.resolv)]

@@ -83,11 +83,16 @@ const RECORD: &str = "config.json";
 const STATE: &str = "state.json";
 
 impl Record {
-    /// Writes the record into the container's directory, which is made.
+    /// Makes the container's directories and writes the record: where it lasts, or, for a container that runs at once and is removed
+    /// when it ends, where a reboot takes it as it takes the container. A directory without a record is removed at the next start.
     pub(crate) fn write(&self, layout: &Layout, durability: Durability) -> Result<()> {
-        let dir = layout.container(&self.id);
-        files::make_private_dir(&dir)?;
-        files::write_json(&dir.join(RECORD), self, durability)
+        files::make_private_dir(&layout.live_of(&self.id))?;
+        if self.run && self.config.auto_remove {
+            files::write_json(&layout.live_of(&self.id).join(RECORD), self, Durability::Cached)?;
+            return files::make_private_dir(&layout.container(&self.id));
+        }
+        files::make_private_dir(&layout.container(&self.id))?;
+        files::write_json(&layout.container(&self.id).join(RECORD), self, durability)
     }
 
     /// Brings to disk what [`Record::write`] left in memory.
@@ -101,7 +106,10 @@ impl Record {
 
     /// Reads it; `None` when there is none.
     pub(crate) fn read(layout: &Layout, id: &ContainerId) -> Result<Option<Record>> {
-        files::read_json(&layout.container(id).join(RECORD))
+        match files::read_json(&layout.container(id).join(RECORD))? {
+            None => files::read_json(&layout.live_of(id).join(RECORD)),
+            found => Ok(found),
+        }
     }
 
     /// The program and its arguments, as they will be executed.
@@ -114,6 +122,17 @@ impl Record {
     pub(crate) fn userns(&self, host_userns: bool) -> Option<u32> {
         self.userns_base.filter(|_| !host_userns)
     }
+}
+
+/// Takes away what a run left in a container's live directory: everything but the record.
+pub(crate) fn forget_run(layout: &Layout, id: &ContainerId) -> Result<()> {
+    let dir = layout.live_of(id);
+    for name in files::names(&dir).into_iter().filter(|name| name != RECORD) {
+        files::remove(&dir.join(name))?;
+    }
+    // With the record in it, it stays.
+    let _ = std::fs::remove_dir(&dir);
+    Ok(())
 }
 
 impl StateRecord {

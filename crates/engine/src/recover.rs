@@ -13,7 +13,7 @@ use crate::{
     Inner, blocking,
     container::{Live, Seat, View, appoint, follow, id_of, supervisor_lost},
     files, net_plan,
-    record::{Record, StateRecord},
+    record::{Record, StateRecord, forget_run},
     shim::Shim,
 };
 
@@ -43,10 +43,12 @@ pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<()> {
     Ok(())
 }
 
-/// The records of all containers; a directory without one is what a crash left of a beginning, and is removed.
+/// The records of all containers; a directory without one is what a crash left of a beginning or an end, and is removed.
 fn read_records(inner: &Inner) -> Result<Vec<Record>> {
     let mut records = Vec::new();
-    for name in files::names(&inner.layout.containers()) {
+    let mut names: BTreeSet<String> = files::names(&inner.layout.containers()).into_iter().collect();
+    names.extend(files::names(&inner.layout.live()));
+    for name in names {
         let record = match id_of(&name) {
             Some(id) => Record::read(&inner.layout, &id),
             None => Ok(None),
@@ -150,7 +152,7 @@ async fn conclude(seat: &mut Seat, ran: bool, unwritten: bool) {
         let removed = owner.remove(true).await;
         owner.log_refusal(removed);
     } else {
-        owner.log_refusal(tree::remove(&owner.inner.layout.live_of(&id)));
+        owner.log_refusal(forget_run(&owner.inner.layout, &id));
     }
 }
 

@@ -8,7 +8,7 @@ use tinyd_image::tree;
 use crate::{
     Inner,
     container::{Input, Owner, now, wrong_state},
-    files::{failed, make_private_dir},
+    files::failed,
 };
 
 /// How long a shim may take to kill and take down everything.
@@ -37,11 +37,7 @@ impl Owner {
         self.settle().await?;
         let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
         crate::blocking(move || discard_files(&inner, &id)).await?;
-        self.inner.registry.lock().containers.remove(&self.record.id);
-        self.view.send_modify(|view| {
-            view.gone = true;
-            view.holds_ports = false;
-        });
+        self.vanish();
         Ok(())
     }
 
@@ -80,12 +76,13 @@ impl Owner {
 pub(crate) fn discard_files(inner: &Inner, id: &ContainerId) -> Result<()> {
     let (dir, trash) = (inner.layout.container(id), inner.layout.trash());
     let doomed = trash.join(id.as_str());
-    tree::remove(&inner.layout.live_of(id))?;
-    make_private_dir(&trash)?;
     match std::fs::rename(&dir, &doomed) {
-        Ok(()) => {}
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(failed(format_args!("rename({dir:?})"), source)),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed(format_args!("rename({dir:?})"), source));
+        }
+        Ok(()) | Err(_) => {}
     }
+    // How it ended is in there, so it goes after the record.
+    tree::remove(&inner.layout.live_of(id))?;
     tree::remove(&doomed)
 }

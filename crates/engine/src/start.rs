@@ -20,8 +20,9 @@ use crate::{
     container::{Handle, Input, Live, Owner, follow, wrong_state},
     etc::Etc,
     failpoint::fail,
+    files::make_private_dir,
     net_plan,
-    record::{Endpoint, Record},
+    record::{self, Endpoint, Record},
     shim::{self, Shim},
     spec::{self, Bind, HostDevice, Inputs},
     undo::Undo,
@@ -220,6 +221,7 @@ impl Owner {
             userns,
             user: &ground.user,
             dir: &inner.layout.container(&record.id),
+            etc: &inner.layout.live_of(&record.id),
             cgroup: &cgroup,
             netns: self.shared_netns()?,
             binds: &ground.binds,
@@ -293,11 +295,13 @@ fn lay_ground(inner: &Inner, record: &Record, userns: Option<u32>) -> Result<Gro
     step("engine.rootfs")?;
     let user = users::identify(record.config.user.as_ref(), &users::roots(&prepared.rootfs))?;
     let shared = match &record.endpoint {
-        Endpoint::Container(other) => Some(inner.layout.container(other)),
+        Endpoint::Container(other) => Some(inner.layout.live_of(other)),
         Endpoint::Bridge { .. } | Endpoint::Host | Endpoint::None => None,
     };
     let etc = Etc::plan(record, &inner.host, shared.as_deref());
-    etc.write(&dir, userns)?;
+    let live = inner.layout.live_of(&record.id);
+    make_private_dir(&live)?;
+    etc.write(&live, userns)?;
     let listeners = tinyd_net::reserve(&record.config.ports)?;
     step("engine.ports")?;
     Ok(Ground {
@@ -335,7 +339,7 @@ async fn discard(inner: Arc<Inner>, record: Arc<Record>, shim: Shim) -> Result<(
     blocking(move || {
         shim.kill();
         reaper.cgroups.reap(&reaper.layout.cgroup(&id))?;
-        tinyd_image::tree::remove(&reaper.layout.live_of(&id))
+        record::forget_run(&reaper.layout, &id)
     })
     .await
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::DirBuilder,
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, chown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
     path::Path,
 };
 
@@ -42,15 +42,19 @@ pub(crate) fn own_dir(path: &Path, owner: Option<u32>) -> Result<()> {
         Err(source) if source.kind() == ErrorKind::AlreadyExists => return Ok(()),
         Err(source) => return Err(failed(format_args!("mkdir({path:?})"), source)),
     }
-    // The umask of the daemon may have taken bits away.
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .map_err(|source| failed(format_args!("chmod({path:?})"), source))?;
-    chown(path, owner, owner).map_err(|source| failed(format_args!("chown({path:?})"), source))
+    let set = || {
+        // The umask of the daemon may have taken bits away. Asking costs less than a journal's entry.
+        if path.metadata()?.mode() & 0o7777 != 0o755 {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755))?;
+        }
+        if owner.is_some() { chown(path, owner, owner) } else { Ok(()) }
+    };
+    set().map_err(|source| failed(format_args!("chown({path:?})"), source))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::MetadataExt, path::PathBuf};
+    use std::path::PathBuf;
 
     use super::*;
 

@@ -38,8 +38,10 @@ pub(crate) struct Inputs<'a> {
     pub(crate) userns: Option<u32>,
     /// Who the program runs as.
     pub(crate) user: &'a Identity,
-    /// The container's directory, which has its files of `/etc`.
+    /// The container's directory.
     pub(crate) dir: &'a Path,
+    /// The directory that has its files of `/etc`.
+    pub(crate) etc: &'a Path,
     /// Its cgroup, below the cgroup root.
     pub(crate) cgroup: &'a str,
     /// The network namespace to join, when it is another container's.

@@ -95,7 +95,7 @@ fn kernel(destination: &str, kind: &str, source: &str, options: &[&str]) -> oci:
 /// The engine's own files. They belong to the container's root by their owner, so they need no mapping.
 fn etc(inputs: &Inputs<'_>) -> Result<Vec<oci::Mount>> {
     let file = |name: &str| {
-        let source = utf8(&inputs.dir.join(name))?;
+        let source = utf8(&inputs.etc.join(name))?;
         Ok(kernel(
             &format!("/etc/{name}"),
             "bind",

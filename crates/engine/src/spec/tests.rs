@@ -51,6 +51,7 @@ fn build(record: &Record, userns: Option<u32>, user: &Identity, binds: &[Bind]) 
         userns,
         user,
         dir: Path::new("/var/lib/tinyd/containers/x"),
+        etc: Path::new("/run/tinyd/containers/x"),
         cgroup: "/tinyd-main/x",
         netns: Some("/proc/7/ns/net".into()),
         binds,
