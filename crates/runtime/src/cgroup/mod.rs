@@ -245,7 +245,10 @@ impl Cgroup {
             [] => Ok(()),
             all => {
                 let lines: Vec<String> = all.iter().map(Error::to_string).collect();
-                Err(Error::new(Kind::Internal, format!("remove cgroup {}: {}", self.spelled, lines.join("; "))))
+                Err(Error::new(
+                    Kind::Internal,
+                    format!("remove cgroup {}: {}", self.spelled, lines.join("; ")),
+                ))
             }
         }
     }
@@ -264,7 +267,9 @@ impl Cgroup {
 fn v2_mount(layout: &Layout) -> Result<Option<&Path>> {
     match (&layout.unified, layout.v1.is_empty()) {
         (Some(mount), true) => Ok(Some(mount)),
-        (None, true) => Err(Error::new(Kind::Unsupported, "no cgroup hierarchy is mounted at /sys/fs/cgroup")),
+        (None, true) => {
+            Err(Error::new(Kind::Unsupported, "no cgroup hierarchy is mounted at /sys/fs/cgroup"))
+        }
         (_, false) => Ok(None),
     }
 }
