@@ -300,9 +300,7 @@ impl Owner {
                     return self.remove_ended();
                 }
             }
-            (State::Running { .. }, Some(State::Paused { .. })) => self.log_refusal(self.on(Event::Paused)),
-            (State::Paused { .. }, Some(State::Running { .. })) => self.log_refusal(self.on(Event::Resumed)),
-            // What is known already.
+            // Freezing and thawing are asked by the owner alone, who knows by the answer; what is told of them here may be older.
             (_, _) => {}
         }
         After::Stays
