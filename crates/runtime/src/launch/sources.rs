@@ -4,7 +4,7 @@
 use std::{
     ffi::{CStr, CString},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use tinyd_core::{Error, Kind, Result, error::chain, wire::Rootfs};
 use tinyd_sys::{
     fs,
     mount::{self, Attr, FsContext},
-    ns::Proc,
+    ns::{self, Proc},
 };
 
 use super::{ids, step};
@@ -143,40 +143,85 @@ fn root(propagation: u64, idmap: &Idmap, context: Context<'_>) -> Result<OwnedFd
 }
 
 fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
-    let context = FsContext::open("overlay").map_err(step("mount the root"))?;
     // A mount that exists nowhere else ends with its descriptor, and overlay wants it alive when it is created.
-    let mut trees = Vec::new();
-    for layer in lower {
-        let path = c_path(layer)?;
-        let tree = mount::clone_path(&path, false).map_err(|error| missing("root", &path, &error))?;
-        if let Some(userns) = userns {
-            mount::set_idmap(tree.as_fd(), userns, false)
-                .map_err(|error| cannot_map("root", &path, &error))?;
+    let layers = lower.iter().map(|layer| layer_mount(layer, userns)).collect::<Result<Vec<_>>>()?;
+    let (upper_dir, work_dir) = (open_dir(upper)?, open_dir(work)?);
+    let context = FsContext::open("overlay").map_err(step("mount the root"))?;
+    let by_descriptor = layers
+        .iter()
+        .map(|layer| ("lowerdir+", layer))
+        .chain([("upperdir", &upper_dir), ("workdir", &work_dir)])
+        .try_for_each(|(option, dir)| context.fd(option, dir.as_fd()));
+    let root = match by_descriptor {
+        Ok(()) => context.mount(0).map_err(step("mount the root"))?,
+        // Before Linux 6.13 overlay takes paths alone (EINVAL), before 6.5 it was not told that there are others (EOPNOTSUPP).
+        Err(error) if matches!(error.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+            overlay_by_path(lower, &layers, upper, work, userns.is_some())?
         }
-        match context.fd("lowerdir+", tree.as_fd()) {
-            Ok(()) => {}
-            // Before Linux 6.13 the option takes a path alone; a mount that exists nowhere else has none.
-            Err(error) if userns.is_none() && error.errno() == Some(libc::EINVAL) => {
-                context.set("lowerdir+", &text(layer)?).map_err(step("mount the root"))?;
-            }
-            Err(error) => return Err(step("mount the root")(error)),
-        }
-        trees.push(tree);
-    }
-    for (option, path) in [("upperdir", upper), ("workdir", work)] {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let dir = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|error| super::kernel(&format!("mount the root: open({path:?})"), &error))?;
-        match context.fd(option, dir.as_fd()) {
-            Ok(()) => {}
-            Err(error) if error.errno() == Some(libc::EINVAL) => {
-                context.set(option, &text(path)?).map_err(step("mount the root"))?;
-            }
-            Err(error) => return Err(step("mount the root")(error)),
-        }
-    }
-    let root = context.mount(0).map_err(step("mount the root"))?;
+        Err(error) => return Err(step("mount the root")(error)),
+    };
     writable(root, upper)
+}
+
+/// A layer as a mount that exists nowhere else, with the container's ids.
+fn layer_mount(layer: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    let path = c_path(layer)?;
+    let tree = mount::clone_path(&path, false).map_err(|error| missing("root", &path, &error))?;
+    if let Some(userns) = userns {
+        mount::set_idmap(tree.as_fd(), userns, false).map_err(|error| cannot_map("root", &path, &error))?;
+    }
+    Ok(tree)
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| super::kernel(&format!("mount the root: open({path:?})"), &error))
+}
+
+/// The same for kernels that take paths. Those of open descriptors are short and have no colon, comma or backslash in them; but a
+/// mount has a path only where it is attached, and nothing of ours may be seen in the host's mounts. So this process leaves
+/// them first: from then on it follows the host's mounts and keeps its own to itself.
+fn overlay_by_path(
+    lower: &[PathBuf],
+    layers: &[OwnedFd],
+    upper: &Path,
+    work: &Path,
+    mapped: bool,
+) -> Result<OwnedFd> {
+    if mapped {
+        leave_the_hosts_mounts()?;
+    }
+    // Opened after leaving: overlay wants directories of the mounts that this process sees.
+    let plain = lower.iter().map(|layer| open_dir(layer)).collect::<Result<Vec<_>>>()?;
+    let (upper, work) = (open_dir(upper)?, open_dir(work)?);
+    if mapped {
+        let mut pairs = layers.iter().zip(&plain);
+        pairs
+            .try_for_each(|(tree, dir)| mount::attach(tree.as_fd(), dir.as_fd()))
+            .map_err(step("mount the root"))?;
+    }
+    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let dirs: Vec<String> = if mapped { layers } else { &plain }.iter().map(path).collect();
+    let context = FsContext::open("overlay").map_err(step("mount the root"))?;
+    let options = [("lowerdir", dirs.join(":")), ("upperdir", path(&upper)), ("workdir", path(&work))];
+    options
+        .iter()
+        .try_for_each(|(option, value)| context.set(option, value))
+        .map_err(step("mount the root"))?;
+    let root = context.mount(0).map_err(step("mount the root"));
+    for dir in dirs.iter().filter(|_| mapped) {
+        // It would end with this process anyway; overlay has a copy of its own.
+        let _ = rustix::mount::unmount(dir.as_str(), rustix::mount::UnmountFlags::DETACH);
+    }
+    root
+}
+
+/// Gives this process mounts of its own, which follow the host's and are not seen there.
+fn leave_the_hosts_mounts() -> Result<()> {
+    ns::unshare(ns::flag::MOUNT)
+        .and_then(|()| mount::set_propagation(c"/", libc::MS_REC | libc::MS_SLAVE))
+        .map_err(step("leave the host's mounts"))
 }
 
 /// overlayfs mounts read-only, with no error but a line in the kernel's log, when it cannot make its work directory.
@@ -244,8 +289,4 @@ fn make_parents(dev: BorrowedFd<'_>, name: &Path, owner: (u32, u32)) -> tinyd_sy
 fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::invalid("root", format!("{path:?} has a NUL")))
-}
-
-fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| Error::invalid("root", format!("{path:?} is not UTF-8")))
 }
