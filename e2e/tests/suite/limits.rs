@@ -35,21 +35,26 @@ fn a_cpu_burner_is_held_to_its_quota() {
     sandbox.run(&["--name", "burner", "--cpu", "20000"], &["/bin/probe", "burn"]);
     let pid = sandbox.pid_of(&["/bin/probe", "burn"]);
     wait_for("the burner", 5, || sandbox.ok(&["logs", "burner"]).contains("ready").then_some(()));
-    // The quota is handed out every 100 ms: begin with a fresh one.
-    let (mut before, mut begun) = (cpu_used_us(pid), Instant::now());
-    wait_for("the next period", 2, || {
+    // Never more; and as much as that, unless others on this machine had the CPU: then another three seconds tell.
+    let held = (0..4).any(|_| {
+        let share = share_of_three_seconds(pid);
+        assert!(share <= 0.21, "{share:.4} of a CPU instead of 0.2");
+        share >= 0.19
+    });
+    assert!(held, "less than 0.19 of a CPU instead of 0.2");
+}
+
+/// The share of a CPU that a process's cgroup used in three seconds, from the beginning of a period of its quota.
+fn share_of_three_seconds(pid: u32) -> f64 {
+    // The quota is handed out every 100 ms: when nothing has been used for a while, a period is about to begin.
+    let mut before = cpu_used_us(pid);
+    wait_for("the end of a period's share", 5, || {
         let now = cpu_used_us(pid);
-        (now > before + 5_000 || {
-            before = now;
-            begun = Instant::now();
-            false
-        })
-        .then_some(())
+        (now == std::mem::replace(&mut before, now)).then_some(())
     });
     let (before, begun) = (cpu_used_us(pid), Instant::now());
     std::thread::sleep(std::time::Duration::from_secs(3));
-    let used = (cpu_used_us(pid) - before) as f64 / begun.elapsed().as_micros() as f64;
-    assert!((0.19..=0.21).contains(&used), "{used:.4} of a CPU instead of 0.2");
+    (cpu_used_us(pid) - before) as f64 / begun.elapsed().as_micros() as f64
 }
 
 #[test]
