@@ -66,8 +66,19 @@ pub(crate) fn attachment(handle: Handle, started: Started) -> Result<Attachment>
         output,
         input,
     };
-    tokio::spawn(feed(writer, from_client, handle.clone()));
-    tokio::spawn(drain(reader, to_client, handle));
+    let feeding = tokio::spawn(feed(writer, from_client, handle.clone()));
+    tokio::spawn(async move {
+        if let Some(last) = drain(reader, &to_client, &handle).await {
+            // Let go first, so that the shim waits for nobody.
+            feeding.abort();
+            if let Output::Exited(_) = last {
+                let _ = tokio::time::timeout(SETTLE_MAX, handle.settled()).await;
+            }
+            let _ = to_client.send(last).await;
+        }
+        // Also when the container does not take what was typed: a client that is gone must not look like one that does not read.
+        feeding.abort();
+    });
     Ok(attachment)
 }
 
@@ -90,28 +101,19 @@ async fn feed(mut writer: ConnWriter, mut from_client: mpsc::Receiver<Input>, ha
     }
 }
 
-/// From the container to the client.
-async fn drain(mut reader: Conn, to_client: mpsc::Sender<Output>, handle: Handle) {
+/// From the container to the client. Returns the last word, unless the client is gone.
+async fn drain(mut reader: Conn, to_client: &mpsc::Sender<Output>, handle: &Handle) -> Option<Output> {
     loop {
         let frame = tokio::select! {
             frame = reader.receive() => frame,
-            () = to_client.closed() => return,
+            () = to_client.closed() => return None,
         };
         let output = match frame {
             Ok(Some(Frame::Stdout(bytes))) => Output::Stdout(bytes),
             Ok(Some(Frame::Stderr(bytes))) => Output::Stderr(bytes),
             Ok(Some(Frame::Message(message, _))) => match *message {
-                Message::Exited(exit) => {
-                    // Let go first, so that the shim waits for nobody.
-                    drop(reader);
-                    let _ = tokio::time::timeout(SETTLE_MAX, handle.settled()).await;
-                    let _ = to_client.send(Output::Exited(exit)).await;
-                    return;
-                }
-                Message::Failed(error) => {
-                    let _ = to_client.send(Output::Failed(error)).await;
-                    return;
-                }
+                Message::Exited(exit) => return Some(Output::Exited(exit)),
+                Message::Failed(error) => return Some(Output::Failed(error)),
                 // Nothing else is said here that a client must know.
                 Message::Done
                 | Message::Created { .. }
@@ -121,14 +123,9 @@ async fn drain(mut reader: Conn, to_client: mpsc::Sender<Output>, handle: Handle
                 | Message::Status(_)
                 | Message::Processes { .. } => continue,
             },
-            lost @ (Ok(None) | Err(_)) => {
-                let _ = to_client.send(after_loss(lost.err(), &handle).await).await;
-                return;
-            }
+            lost @ (Ok(None) | Err(_)) => return Some(after_loss(lost.err(), handle).await),
         };
-        if to_client.send(output).await.is_err() {
-            return;
-        }
+        to_client.send(output).await.ok()?;
     }
 }
 

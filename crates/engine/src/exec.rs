@@ -56,8 +56,13 @@ async fn run(inner: &Arc<Inner>, handle: &Handle, exec: ExecConfig) -> Result<At
     };
     let (to_client, output) = mpsc::channel(OUTPUT);
     let (input, from_client) = mpsc::channel(INPUT);
-    tokio::spawn(feed(ends.input, from_client, ends.terminal.clone()));
-    tokio::spawn(relay(conn, ends.output, to_client, exec.detach));
+    let feeding = tokio::spawn(feed(ends.input, from_client, ends.terminal.clone()));
+    let detach = exec.detach;
+    tokio::spawn(async move {
+        relay(conn, ends.output, to_client, detach).await;
+        // It may be waiting for a process that reads no more, with its input or terminal in hand.
+        feeding.abort();
+    });
     Ok(Attachment { id: handle.record.id.clone(), warnings: Vec::new(), tty: exec.tty, pid, output, input })
 }
 

@@ -11,7 +11,7 @@ use tinyd_image::tree;
 
 use crate::{
     Inner, blocking,
-    container::{Live, Seat, View, appoint, follow, id_of, supervisor_lost},
+    container::{Live, Owner, Seat, View, appoint, follow, id_of, supervisor_lost},
     files, net_plan,
     record::{Record, StateRecord, forget_run},
     shim::Shim,
@@ -30,7 +30,7 @@ pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<()> {
     });
     let mut seats = Vec::new();
     for task in found.collect::<Vec<_>>() {
-        seats.push(task.await.map_err(|_| crate::shutting_down())?);
+        seats.extend(task.await.map_err(|_| crate::shutting_down())?);
     }
     let reaper = Arc::clone(inner);
     blocking(move || {
@@ -66,41 +66,45 @@ fn read_records(inner: &Inner) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Makes a container's owner, which knows where it is now.
-async fn take_over(inner: &Arc<Inner>, record: Record) -> Seat {
+/// Makes a container's owner, which knows where it is now; `None` for one that is not to be there.
+async fn take_over(inner: &Arc<Inner>, record: Record) -> Option<Seat> {
     let id = record.id.clone();
     let written = StateRecord::read(&inner.layout, &id);
-    let unwritten = written.is_none() && record.run;
-    let ran = unwritten && record.boot_id != inner.host.boot_id;
-    let view = View::from_record(written.unwrap_or_default());
-    let (handle, mut seat) = appoint(inner, record, view);
+    let unwritten_run = written.is_none() && record.run;
+    let (handle, mut seat) = appoint(inner, record, View::from_record(written.unwrap_or_default()));
     inner.registry.lock().containers.insert(id.clone(), handle);
 
     let dir = inner.layout.live_of(&id);
     let shim = Shim::find(&dir).unwrap_or_else(|| Shim::unrecorded(&dir));
     let status = tokio::time::timeout(STATUS_MAX, shim.status()).await;
-    match status {
+    let concluded = match status {
         Ok(Ok(Status { state: Some(state), oom, .. })) if state.is_alive() => {
-            adopt(&mut seat, shim, state, oom).await
+            adopt(&mut seat.owner, shim, state, oom).await
         }
         // It ended just now, or never began.
         Ok(Ok(status)) => {
             if !matches!(status.state, Some(State::Stopped { .. })) {
                 let _ = shim.ask_done(&Request::Destroy).await;
             }
-            conclude(&mut seat, ran, unwritten).await;
+            conclude(&mut seat.owner, unwritten_run).await
         }
         Ok(Err(_)) | Err(_) => {
             shim.kill();
-            conclude(&mut seat, ran, unwritten).await;
+            conclude(&mut seat.owner, unwritten_run).await
+        }
+    };
+    match concluded {
+        Ok(true) => Some(seat),
+        Ok(false) => None,
+        Err(error) => {
+            tracing::warn!(container = %id.short(), %error, "recovery of a container");
+            Some(seat)
         }
     }
-    seat
 }
 
-/// A container that runs on.
-async fn adopt(seat: &mut Seat, shim: Shim, state: State, oom: bool) {
-    let owner = &mut seat.owner;
+/// A container that runs on. Whether it is still there.
+async fn adopt(owner: &mut Owner, shim: Shim, state: State, oom: bool) -> Result<bool> {
     owner.run += 1;
     let holds_ports = !owner.record.config.ports.is_empty();
     owner.view.send_modify(|view| {
@@ -112,53 +116,93 @@ async fn adopt(seat: &mut Seat, shim: Shim, state: State, oom: bool) {
         view.starts += u32::from(!was_alive);
     });
     match follow(&shim, owner.run, owner.inbox.clone()).await {
-        Ok((_, follower)) => owner.live = Some(Live { shim, follower }),
+        Ok((_, follower)) => {
+            owner.live = Some(Live { shim, follower });
+            Ok(true)
+        }
         // It has ended between two questions.
-        Err(_) => conclude(seat, true, false).await,
+        Err(_) => {
+            owner.view.send_modify(|view| view.holds_ports = false);
+            conclude(owner, false).await
+        }
     }
 }
 
-/// A container that has no shim any more: how did it end? `ran` says that it certainly had started; `unwritten` that nobody ever wrote
-/// down that it had.
-async fn conclude(seat: &mut Seat, ran: bool, unwritten: bool) {
-    let owner = &mut seat.owner;
-    let id = owner.record.id.clone();
+/// What is known of a container that has no shim any more.
+#[derive(Clone, Copy, Debug)]
+struct Traces {
+    /// Where it was last written to be.
+    was: State,
+    /// What its shim wrote at its end.
+    exit: Option<Exit>,
+    /// Whether it was made to run at once, and nobody ever wrote down that it did.
+    unwritten_run: bool,
+    /// Whether the machine has not been started anew since it was made.
+    same_boot: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// What is written is so.
+    AsWritten,
+    /// It ended like this.
+    Ended(Exit),
+    /// It ended, and nobody saw how.
+    Lost,
+    /// The daemon died in the middle of a `run`, whose client was told of a failure: a failure leaves nothing.
+    HalfRun,
+}
+
+impl Traces {
+    fn fate(self) -> Fate {
+        match (self.was, self.exit) {
+            (State::Stopped { exit: known, .. }, Some(exit)) if known == exit => Fate::AsWritten,
+            (_, Some(exit)) => Fate::Ended(exit),
+            (State::Running { .. } | State::Paused { .. }, None) => Fate::Lost,
+            (State::Created | State::Stopped { .. }, None) if !self.unwritten_run => Fate::AsWritten,
+            (State::Created | State::Stopped { .. }, None) if self.same_boot => Fate::HalfRun,
+            (State::Created | State::Stopped { .. }, None) => Fate::Lost,
+        }
+    }
+}
+
+/// Does what follows from a container's fate. Whether it is still there.
+async fn conclude(owner: &mut Owner, unwritten_run: bool) -> Result<bool> {
     owner.reap().await;
-    let exit: Option<Exit> = files::read_json(&owner.inner.layout.exit_file(&id)).ok().flatten();
-    let was = owner.state();
-    let ended = exit.or_else(|| (was.is_alive() || ran).then(supervisor_lost));
-    if let Some(exit) = ended {
-        if exit == supervisor_lost_at(exit) {
-            owner.view.send_modify(|view| {
-                view.warnings.push("the supervisor was lost, or the machine went down".into())
-            });
+    let (inner, id) = (Arc::clone(&owner.inner), owner.record.id.clone());
+    let traces = Traces {
+        was: owner.state(),
+        exit: files::read_json(&inner.layout.exit_file(&id)).ok().flatten(),
+        unwritten_run,
+        same_boot: owner.record.boot_id == inner.host.boot_id,
+    };
+    let exit = match traces.fate() {
+        Fate::AsWritten => {
+            forget_run(&inner.layout, &id)?;
+            return Ok(true);
         }
-        if !was.is_alive() {
-            // It had started, which nobody has written where it lasts.
-            owner.view.send_modify(|view| view.starts = view.starts.max(1));
-            owner.log_refusal(
-                owner.on(Event::Started { pid: 0, at_unix_nanos: owner.record.created_unix_nanos }),
-            );
+        Fate::HalfRun => return owner.remove(true).await.map(|()| false),
+        Fate::Ended(exit) => exit,
+        Fate::Lost => {
+            let warning = "the supervisor was lost, or the machine went down";
+            owner.view.send_modify(|view| view.warnings.push(warning.into()));
+            supervisor_lost()
         }
-        owner.log_refusal(owner.on(Event::Exited(exit)));
-        owner.view.send_modify(|view| view.oom |= exit.oom);
-        if !owner.record.config.auto_remove {
-            owner.save().await;
-        }
+    };
+    if !traces.was.is_alive() {
+        // It had started, which nobody has written where it lasts.
+        owner.view.send_modify(|view| view.starts += 1);
+        owner.on(Event::Started { pid: 0, at_unix_nanos: owner.record.created_unix_nanos })?;
     }
-    // The daemon died in the middle of a `run`, whose client was told of a failure: a failure leaves nothing.
-    let half_run = ended.is_none() && unwritten;
-    if half_run || (ended.is_some() && owner.record.config.auto_remove) {
-        let removed = owner.remove(true).await;
-        owner.log_refusal(removed);
-    } else {
-        owner.log_refusal(forget_run(&owner.inner.layout, &id));
+    owner.on(Event::Exited(exit))?;
+    owner.view.send_modify(|view| view.oom |= exit.oom);
+    if owner.record.config.auto_remove {
+        return owner.remove(true).await.map(|()| false);
     }
-}
-
-/// What nobody would have written differently.
-fn supervisor_lost_at(exit: Exit) -> Exit {
-    Exit { at_unix_nanos: exit.at_unix_nanos, ..supervisor_lost() }
+    owner.save().await;
+    forget_run(&inner.layout, &id)?;
+    Ok(true)
 }
 
 /// What is in the kernel and on disk and belongs to no record.
@@ -218,5 +262,34 @@ fn restore_endpoints(inner: &Inner) -> Result<()> {
 fn tell(outcome: Result<()>, what: &str) {
     if let Err(error) = outcome {
         tracing::warn!(%error, "recovery: {what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(code: u8) -> Exit {
+        Exit { code, signal: None, oom: false, at_unix_nanos: 7 }
+    }
+
+    #[test]
+    fn the_fate_of_a_container_without_a_shim() {
+        let running = State::Running { pid: 5, since_unix_nanos: 1 };
+        let stopped = State::Stopped { exit: exit(3), since_unix_nanos: 1 };
+        let fate =
+            |was, exit, unwritten_run, same_boot| Traces { was, exit, unwritten_run, same_boot }.fate();
+        // Its shim wrote how it ended, whatever else is known.
+        for was in [State::Created, running, State::Stopped { exit: exit(9), since_unix_nanos: 1 }] {
+            assert_eq!(fate(was, Some(exit(3)), false, true), Fate::Ended(exit(3)));
+        }
+        assert_eq!(fate(stopped, Some(exit(3)), false, true), Fate::AsWritten);
+        // It ran, and nobody saw the end.
+        assert_eq!(fate(running, None, false, true), Fate::Lost);
+        assert_eq!(fate(State::Created, None, true, false), Fate::Lost);
+        // It did not run.
+        assert_eq!(fate(State::Created, None, false, true), Fate::AsWritten);
+        assert_eq!(fate(stopped, None, false, false), Fate::AsWritten);
+        assert_eq!(fate(State::Created, None, true, true), Fate::HalfRun);
     }
 }

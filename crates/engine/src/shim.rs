@@ -72,6 +72,8 @@ impl Launcher {
         let log = files::write(&dir.join(SHIM_LOG), b"")?;
         let mut command = tokio::process::Command::new(format!("/proc/self/fd/{}", self.program.as_raw_fd()));
         command.arg0("tinyrun").args(["shim", id.as_str()]).env_clear();
+        // glibc keeps small freed pieces for each thread; in a shim, which allocates at its start and then waits, they only hold pages.
+        command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
         command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::from(log));
         let mut child = command.spawn().map_err(|source| failed("start the supervisor tinyrun", source))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
