@@ -65,8 +65,7 @@ mod tests {
         let files = SOURCES.map(|name| format!("tinyd/v1/{name}.proto"));
         let set = protox::compile(files, [crate::repository().join("proto")]).unwrap();
         for file in set.file {
-            let info = file.source_code_info.unwrap_or_default();
-            for place in &info.location {
+            for place in file.source_code_info.iter().flat_map(|info| &info.location) {
                 // Paths of messages, fields, enums, values, services and methods (descriptor.proto's field numbers).
                 let item = matches!(
                     place.path.as_slice(),

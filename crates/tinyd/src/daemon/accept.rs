@@ -19,8 +19,6 @@ use super::{
 };
 use crate::tls;
 
-/// How long a TLS handshake may take, and then the first words of HTTP/2.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a refused client has to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long the loop rests after its first failure; twice as long after each more, up to a second.
@@ -48,6 +46,8 @@ pub(super) struct Hall {
     pub(super) gate: Gate,
     /// Where admitted connections go.
     pub(super) admitted: mpsc::Sender<io::Result<Connection>>,
+    /// How long a client may take for a TLS handshake, and then for its first words of HTTP/2.
+    pub(super) patience: Duration,
     /// When to stop.
     pub(super) ending: CancellationToken,
 }
@@ -74,7 +74,7 @@ pub(super) async fn accept(door: Door, hall: Hall) {
 
 /// Looks at one connection, and hands it on or closes it with a line in the log.
 async fn receive(knock: Knock, hall: Hall) {
-    match admit(knock, &hall.gate).await {
+    match hall.admit(knock).await {
         Ok(connection) => {
             // Nobody listens any more when the daemon ends.
             let _ = hall.admitted.send(Ok(connection)).await;
@@ -88,43 +88,49 @@ struct Refused {
     why: String,
 }
 
-async fn admit(knock: Knock, gate: &Gate) -> Result<Connection, Refused> {
-    match knock {
-        Knock::Unix(stream, allowed) => {
-            let stranger = |why| Refused { who: "a local process".to_owned(), why };
-            let peer = allowed.admit(&stream).map_err(stranger)?;
-            let ticket = enter(gate, &peer)?;
-            Ok(Connection::new(Wire::Unix(stream), peer, ticket, HANDSHAKE))
+impl Hall {
+    async fn admit(&self, knock: Knock) -> Result<Connection, Refused> {
+        match knock {
+            Knock::Unix(stream, allowed) => {
+                let stranger = |why| Refused { who: "a local process".to_owned(), why };
+                let peer = allowed.admit(&stream).map_err(stranger)?;
+                let ticket = self.enter(&peer)?;
+                Ok(Connection::new(Wire::Unix(stream), peer, ticket, self.patience))
+            }
+            Knock::Tcp(stream, address, acceptor) => {
+                let peer = Peer::Remote { address, name: None };
+                let ticket = self.enter(&peer)?;
+                // Keystrokes of a terminal are small and must not wait for one another.
+                let _ = stream.set_nodelay(true);
+                let Some(acceptor) = acceptor else {
+                    return Ok(Connection::new(Wire::Tcp(stream), peer, ticket, self.patience));
+                };
+                let refused = |why| Refused { who: address.to_string(), why };
+                let stream = handshake(&acceptor, stream, self.patience).await.map_err(refused)?;
+                let certificates = stream.get_ref().1.peer_certificates();
+                let name = certificates.and_then(|chain| tls::cert::common_name(chain.first()?));
+                Ok(Connection::new(
+                    Wire::Tls(Box::new(stream)),
+                    Peer::Remote { address, name },
+                    ticket,
+                    self.patience,
+                ))
+            }
         }
-        Knock::Tcp(stream, address, acceptor) => {
-            let peer = Peer::Remote { address, name: None };
-            let ticket = enter(gate, &peer)?;
-            // Keystrokes of a terminal are small and must not wait for one another.
-            let _ = stream.set_nodelay(true);
-            let Some(acceptor) = acceptor else {
-                return Ok(Connection::new(Wire::Tcp(stream), peer, ticket, HANDSHAKE));
-            };
-            let refused = |why| Refused { who: address.to_string(), why };
-            let stream = handshake(&acceptor, stream).await.map_err(refused)?;
-            let certificates = stream.get_ref().1.peer_certificates();
-            let name = certificates.and_then(|chain| tls::cert::common_name(chain.first()?));
-            Ok(Connection::new(
-                Wire::Tls(Box::new(stream)),
-                Peer::Remote { address, name },
-                ticket,
-                HANDSHAKE,
-            ))
-        }
+    }
+
+    fn enter(&self, peer: &Peer) -> Result<Ticket, Refused> {
+        self.gate.enter(peer.origin()).map_err(|why| Refused { who: peer.to_string(), why })
     }
 }
 
-fn enter(gate: &Gate, peer: &Peer) -> Result<Ticket, Refused> {
-    gate.enter(peer.origin()).map_err(|why| Refused { who: peer.to_string(), why })
-}
-
 /// TLS with the client's certificate checked, in time; else why not.
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
-    let accepted = timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await;
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    patience: Duration,
+) -> Result<TlsStream<TcpStream>, String> {
+    let accepted = timeout(patience, acceptor.accept(stream).into_fallible()).await;
     match accepted {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, stream))) => {
@@ -132,7 +138,7 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<TlsStrea
             say_farewell(stream).await;
             Err(why)
         }
-        Err(_) => Err(format!("the TLS handshake took more than {} s", HANDSHAKE.as_secs())),
+        Err(_) => Err(format!("the TLS handshake took more than {} s", patience.as_secs_f32())),
     }
 }
 

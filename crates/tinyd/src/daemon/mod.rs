@@ -9,6 +9,8 @@ mod notify;
 mod options;
 mod peer;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use options::{DaemonOptions, Listen, LogFormat, LogLevel, Storage};
 pub(crate) use peer::Peer;

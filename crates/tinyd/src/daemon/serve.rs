@@ -37,6 +37,10 @@ use crate::api::{self, Api};
 
 /// Connections in all, and from one origin.
 const CONNECTIONS: (usize, usize) = (1024, 512);
+/// Connections that are admitted and not yet served.
+const ADMITTED_MAX: usize = 16;
+/// How long a client may take for a TLS handshake, and then for its first words of HTTP/2.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Calls under way on one connection.
 const STREAMS_MAX: u32 = 256;
 /// How much of a client's input may be under way: for one call, and on one connection, in bytes.
@@ -92,7 +96,10 @@ async fn live(options: DaemonOptions, began: Instant) -> anyhow::Result<()> {
     let api =
         Api { engine: engine.clone(), ending: ending.clone(), root: options.root, run_dir: options.run_dir };
     let routes = api.routes().await.context("describe the services")?;
-    let served = tokio::spawn(answer(routes, open(doors, &ending), ending.clone()));
+    let (admitted, connections) = mpsc::channel(ADMITTED_MAX);
+    let gate = Gate::new(CONNECTIONS.0, CONNECTIONS.1);
+    open(doors, &Hall { gate, admitted, patience: HANDSHAKE, ending: ending.clone() });
+    let served = tokio::spawn(answer(routes, connections, ending.clone()));
     tracing::info!(ready_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");
     notify::tell(notify::READY);
 
@@ -113,18 +120,15 @@ async fn live(options: DaemonOptions, began: Instant) -> anyhow::Result<()> {
 }
 
 /// Lets connections in at every door.
-fn open(doors: Vec<Door>, ending: &CancellationToken) -> mpsc::Receiver<io::Result<Connection>> {
-    let (admitted, connections) = mpsc::channel(16);
-    let hall = Hall { gate: Gate::new(CONNECTIONS.0, CONNECTIONS.1), admitted, ending: ending.clone() };
+pub(super) fn open(doors: Vec<Door>, hall: &Hall) {
     for door in doors {
         tracing::info!("listening on {door}");
         tokio::spawn(accept(door, hall.clone()));
     }
-    connections
 }
 
 /// Serves connections until the daemon ends and calls under way are over.
-async fn answer(
+pub(super) async fn answer(
     routes: Routes,
     connections: mpsc::Receiver<io::Result<Connection>>,
     ending: CancellationToken,

@@ -16,6 +16,8 @@ use rcgen::{
 };
 use tinyd_core::{Error, Kind, Result};
 
+/// The longest common name, in bytes (RFC 5280 A.1).
+const COMMON_NAME_MAX: usize = 64;
 /// The longest validity, in days.
 const DAYS_MAX: u32 = 36_500;
 /// How long before now a certificate begins, so that a clock that is a little behind takes it.
@@ -27,7 +29,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) struct CaOptions {
     /// The directory for `ca.pem` and `ca-key.pem`; made if missing, 0700.
     pub(crate) out: PathBuf,
-    /// Its common name; "tinyd authority" when absent.
+    /// Its common name; "tinyd authority of HOST" when absent.
     pub(crate) name: Option<String>,
     /// How long it is valid; [`CaOptions::DAYS`] when absent.
     pub(crate) days: Option<u32>,
@@ -78,8 +80,11 @@ pub(crate) struct Made {
 /// # Errors
 /// `AlreadyExists` when one of the files is there; `InvalidArgument` of the option that breaks a rule.
 pub(crate) fn ca(options: &CaOptions) -> Result<Made> {
-    let name = options.name.as_deref().unwrap_or("tinyd authority");
-    let mut params = params(name, options.days.unwrap_or(CaOptions::DAYS))?;
+    let host = rustix::system::uname();
+    let own = format!("tinyd authority of {}", host.nodename().to_string_lossy());
+    // A host's name may have as many bytes as a common name has in all.
+    let own = &own[..own.floor_char_boundary(COMMON_NAME_MAX)];
+    let mut params = params(options.name.as_deref().unwrap_or(own), options.days.unwrap_or(CaOptions::DAYS))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![Usage::KeyCertSign, Usage::CrlSign, Usage::DigitalSignature];
     let key = generate()?;
@@ -119,16 +124,21 @@ pub(crate) fn common_name(der: &[u8]) -> Option<String> {
     (!name.chars().any(char::is_control)).then(|| name.to_owned())
 }
 
-/// Makes and signs a certificate for one purpose.
+/// Makes a certificate for one purpose.
 fn leaf(options: &LeafOptions, name: &str, days: u32, purpose: Purpose, stems: [&str; 2]) -> Result<Made> {
-    let authority = Authority::read(&options.ca)?;
     let mut params = params(name, options.days.unwrap_or(days))?;
+    params.subject_alt_names = options.hosts.iter().map(|host| alternative(host)).collect::<Result<_>>()?;
+    params.extended_key_usages = vec![purpose];
+    sign(options, params, stems)
+}
+
+/// Has the authority sign it, for a new key.
+fn sign(options: &LeafOptions, mut params: CertificateParams, stems: [&str; 2]) -> Result<Made> {
+    let authority = Authority::read(&options.ca)?;
     // A certificate that outlives its authority would promise what nobody can check.
     params.not_after = params.not_after.min(authority.not_after.into());
-    params.subject_alt_names = options.hosts.iter().map(|host| alternative(host)).collect::<Result<_>>()?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![Usage::DigitalSignature];
-    params.extended_key_usages = vec![purpose];
     params.use_authority_key_identifier_extension = true;
     let key = generate()?;
     let certificate = params.signed_by(&key, &authority.issuer).map_err(signing)?;
@@ -200,10 +210,10 @@ impl Facts {
 
 /// What every certificate of ours has: a common name, and a validity that begins a little before now.
 fn params(name: &str, days: u32) -> Result<CertificateParams> {
-    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+    if name.is_empty() || name.len() > COMMON_NAME_MAX || name.chars().any(char::is_control) {
         return Err(Error::invalid(
             "--name",
-            format!("{name:?} is not a common name: 1 to 64 bytes, no control character"),
+            format!("{name:?} is not a common name: 1 to {COMMON_NAME_MAX} bytes, no control character"),
         ));
     }
     if !(1..=DAYS_MAX).contains(&days) {
@@ -276,6 +286,16 @@ fn unwritable(path: &Path, error: &io::Error) -> Error {
 
 fn signing(error: rcgen::Error) -> Error {
     Error::new(Kind::Internal, format!("make a certificate: {error}"))
+}
+
+/// A client's certificate whose time is over, for tests: nobody can ask for one.
+#[cfg(test)]
+pub(super) fn expired_client(options: &LeafOptions) -> Result<Made> {
+    let mut params = params("late", 1)?;
+    params.not_before = (SystemTime::now() - DAY * 2).into();
+    params.not_after = (SystemTime::now() - DAY).into();
+    params.extended_key_usages = vec![Purpose::ClientAuth];
+    sign(options, params, ["cert", "key"])
 }
 
 #[cfg(test)]

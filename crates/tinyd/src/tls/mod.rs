@@ -4,6 +4,8 @@
 pub(crate) mod cert;
 mod files;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

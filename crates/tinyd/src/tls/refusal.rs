@@ -41,7 +41,8 @@ fn refused(alert: Alert) -> String {
         Alert::CertificateRequired | Alert::NoCertificate => {
             "it wants a client certificate and none was given"
         }
-        Alert::UnknownCA => {
+        // A certificate of an authority of the same name, such as one that was made anew, is bad only in its signature.
+        Alert::UnknownCA | Alert::DecryptError => {
             "the client certificate (--tlscert) is not signed by the authority that the daemon trusts"
         }
         Alert::CertificateExpired => "the client certificate (--tlscert) has expired or is not valid yet",
@@ -49,7 +50,7 @@ fn refused(alert: Alert) -> String {
             "the certificate (--tlscert) is not for client authentication: make one with tinyd cert client"
         }
         Alert::CertificateRevoked => "the client certificate (--tlscert) is revoked",
-        Alert::BadCertificate | Alert::CertificateUnknown | Alert::DecryptError => {
+        Alert::BadCertificate | Alert::CertificateUnknown => {
             "the client certificate (--tlscert) is not one that it takes"
         }
         Alert::ProtocolVersion => "it does not speak TLS 1.3",
@@ -64,8 +65,7 @@ fn fault(bad: &Bad, purpose: &str) -> String {
     match bad {
         Bad::Expired | Bad::ExpiredContext { .. } => "expired".to_owned(),
         Bad::NotValidYet | Bad::NotValidYetContext { .. } => "not valid yet".to_owned(),
-        Bad::UnknownIssuer => "not signed by this side's authority".to_owned(),
-        Bad::BadSignature => "not signed by the authority that it names".to_owned(),
+        Bad::UnknownIssuer | Bad::BadSignature => "not signed by this side's authority".to_owned(),
         Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => format!("not for {purpose}"),
         Bad::NotValidForName | Bad::NotValidForNameContext { .. } => format!("for another name: {bad}"),
         Bad::Revoked => "revoked".to_owned(),
