@@ -256,6 +256,15 @@ async fn losses(engine: &Engine, config: &Config, sleeping: ContainerConfig) -> 
 
 async fn memory(engine: &Engine, mut hog: ContainerConfig) -> Result<()> {
     hog.resources.memory_bytes = Some(16 << 20);
+    let mut child = hog.clone();
+    child.command[2] = format!("({}); sleep 100", hog.command[2]);
+    let id = engine.run(child).await?.id;
+    let begun = Instant::now();
+    while !engine.inspect(id.as_str()).await?.oom {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("a child's end told after {:?}", begun.elapsed());
+    engine.remove(id.as_str(), true, false).await?;
     let id = engine.run(hog).await?.id;
     let (_, exit) = engine.wait(id.as_str()).await?;
     println!("hog: {exit:?} oom {}", engine.inspect(id.as_str()).await?.oom);
