@@ -318,14 +318,9 @@ fn a_fork_bomb_ends() {
 #[test]
 fn cgroups_made_inside_go_too() {
     let Some(mut real) = Real::new(ROOT, "nest", "{}") else { return };
-    let inside = format!("{ROOT}/*{}/inner", real.cgroup.path());
-    let script = format!("mkdir {inside}; for d in {inside}; do mkdir $d/x; done; sleep 1000 & wait");
-    // The glob does not match what is not there yet: name the directories instead.
-    let script = script.replace(
-        &format!("mkdir {inside};"),
-        &format!("for d in {ROOT}/*{}; do mkdir $d/inner; done;", real.cgroup.path()),
-    );
-    real.run(ROOT, &script);
+    let everywhere = if real.cgroup.clone_fd().is_some() { ROOT.to_owned() } else { format!("{ROOT}/*") };
+    let own = format!("{everywhere}{}", real.cgroup.path());
+    real.run(ROOT, &format!("for d in {own}; do mkdir $d/inner $d/inner/x; done; sleep 1000 & wait"));
     while real.cgroup.pids().unwrap().len() < 2 {}
     real.cgroup.remove().unwrap();
     assert_eq!(Cgroup::open(real.cgroup.path()).unwrap_err().kind(), Kind::NotFound);
