@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use tinyd_sys::{Ask, Result, poll, socket};
+use tinyd_sys::{Ask, Result, poll, process, socket};
 
 /// SIGHUP: the terminal that the daemon was started from has gone; that is nothing to the shim.
 const SIGHUP: i32 = 1;
@@ -30,6 +30,9 @@ pub(super) struct Before {
 /// # Errors
 /// Standard input is no descriptor, `/dev/null` is missing.
 pub(super) fn become_supervisor() -> Result<Before> {
+    // Whatever the daemon's own starter has left open is not to stay so for as long as the container lives.
+    process::close_from(3)?;
+    let _ = process::set_name(c"tinyrun-shim");
     let listener = socket::duplicate(std::io::stdin().as_fd())?;
     poll::set_nonblocking(listener.as_fd())?;
     let null = tinyd_sys::fs::open_char_device_rw("/dev/null".as_ref(), 1, 3)?;
@@ -38,6 +41,8 @@ pub(super) fn become_supervisor() -> Result<Before> {
     poll::put_at(null.as_fd(), 1)?;
     poll::ignore_signal(SIGHUP);
     poll::ignore_signal(SIGPIPE);
+    // The daemon's directory is not to be held; every path of a plan is absolute.
+    rustix::process::chdir(c"/").ask("chdir(/)")?;
     // EPERM: this process leads a session already.
     let _ = rustix::process::setsid();
     let this = rustix::process::getpid();

@@ -52,6 +52,8 @@ impl Shim {
         let log = std::fs::File::create(dir.join("shim.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_tinyrun"))
             .arg("shim")
+            .env_clear()
+            .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
             .stdin(OwnedFd::from(listener))
             .stdout(Stdio::null())
             .stderr(log)
@@ -97,7 +99,7 @@ impl Shim {
                 upper: self.dir.join("upper"),
                 work: self.dir.join("work"),
             },
-            seccomp: Seccomp::Unconfined,
+            seccomp: Seccomp::Default,
             log_path: Some(self.dir.join("log")),
             stdin_open: false,
             init: false,
@@ -202,7 +204,7 @@ pub(crate) fn process(script: &str) -> oci::Process {
 }
 
 pub(crate) fn exec_plan(script: &str) -> Request {
-    Request::Exec(Box::new(ExecPlan { process: process(script), seccomp: Seccomp::Unconfined }))
+    Request::Exec(Box::new(ExecPlan { process: process(script), seccomp: Seccomp::Default }))
 }
 
 fn make_root(dir: &Path) {
