@@ -125,7 +125,15 @@ async fn background(engine: &Engine, config: ContainerConfig) -> Result<()> {
     let (out, ..) = collect(engine.exec(made.id.short(), exec).await?.output).await?;
     assert!(out.starts_with("/dev/pts/"), "{out:?}");
 
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let mut all = 0;
+    while all < 3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut lines = engine.logs("web", LogQuery::default()).await?;
+        all = 0;
+        while lines.recv().await.is_some() {
+            all += 1;
+        }
+    }
     let mut lines = engine.logs("web", LogQuery { tail: Some(2), ..LogQuery::default() }).await?;
     let mut count = 0;
     while let Some(line) = lines.recv().await {

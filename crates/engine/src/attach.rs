@@ -13,7 +13,8 @@ use crate::{
     Inner,
     api::{AttachOptions, Attachment, Input, Output},
     conn::{Conn, ConnWriter, Frame},
-    container::{self, Handle},
+    container,
+    handle::Handle,
     shim::Shim,
     start::Started,
 };

@@ -15,7 +15,8 @@ use tokio::{
 
 use crate::{
     Inner, files,
-    record::{Record, StateRecord, forget_run},
+    handle::{Handle, View},
+    record::{Record, forget_run},
     remove::discard_files,
     shim::Shim,
     start::{StartOptions, Started},
@@ -25,75 +26,6 @@ use crate::{
 const INBOX: usize = 16;
 /// How long a shim may take to end after its container has, in seconds.
 const SHIM_END_MAX: Duration = Duration::from_secs(10);
-
-/// Where a container is, for everybody to see.
-#[derive(Clone, Debug)]
-pub(crate) struct View {
-    /// Its state.
-    pub(crate) state: State,
-    /// Whether the kernel has killed one of its processes for memory, in its last run.
-    pub(crate) oom: bool,
-    /// How often it has been started.
-    pub(crate) starts: u32,
-    /// Whether it has the host's user namespace although its record has a range.
-    pub(crate) host_userns: bool,
-    /// What starting it could not do and was not asked for by name.
-    pub(crate) warnings: Vec<String>,
-    /// Whether its published ports are its own now.
-    pub(crate) holds_ports: bool,
-    /// Whether it has been removed; the last view.
-    pub(crate) gone: bool,
-}
-
-impl Default for View {
-    fn default() -> View {
-        View {
-            state: State::Created,
-            oom: false,
-            starts: 0,
-            host_userns: false,
-            warnings: Vec::new(),
-            holds_ports: false,
-            gone: false,
-        }
-    }
-}
-
-impl View {
-    /// What was last written about a container.
-    pub(crate) fn from_record(written: StateRecord) -> View {
-        View {
-            state: written.state.unwrap_or(State::Created),
-            oom: written.oom,
-            starts: written.starts,
-            host_userns: written.host_userns,
-            warnings: written.warnings,
-            ..View::default()
-        }
-    }
-
-    /// What is to be written.
-    pub(crate) fn to_record(&self) -> StateRecord {
-        StateRecord {
-            state: Some(self.state),
-            oom: self.oom,
-            starts: self.starts,
-            host_userns: self.host_userns,
-            warnings: self.warnings.clone(),
-        }
-    }
-}
-
-/// How others reach a container.
-#[derive(Clone, Debug)]
-pub(crate) struct Handle {
-    /// Its facts.
-    pub(crate) record: Arc<Record>,
-    /// Where it is.
-    pub(crate) view: watch::Receiver<View>,
-    /// Its owner's inbox.
-    inbox: mpsc::Sender<Input>,
-}
 
 /// What an owner is told.
 #[derive(Debug)]
@@ -118,55 +50,6 @@ pub(crate) enum Input {
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
-
-impl Handle {
-    /// Sends a question and waits for the owner's answer.
-    pub(crate) async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Input) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.send(question(reply)).await.map_err(|_| self.is_gone())?;
-        answer.await.map_err(|_| self.is_gone())?
-    }
-
-    /// The shim's directory leads to it while the container is alive.
-    pub(crate) fn require_alive(&self, verb: &str) -> Result<State> {
-        let state = self.view.borrow().state;
-        if state.is_alive() { Ok(state) } else { Err(self.wrong_state(verb, state)) }
-    }
-
-    /// Waits until the container has ended; `None` when it was removed without.
-    pub(crate) async fn ended(&self) -> Option<Exit> {
-        let mut view = self.view.clone();
-        let ended = view.wait_for(|view| view.gone || matches!(view.state, State::Stopped { .. })).await;
-        // The owner is gone when the channel is closed; its last word stays.
-        let state = ended.map_or_else(|_| self.view.borrow().state, |view| view.state);
-        match state {
-            State::Stopped { exit, .. } => Some(exit),
-            State::Created | State::Running { .. } | State::Paused { .. } => None,
-        }
-    }
-
-    /// Waits until everything that follows an end is done: for one that is removed then, its removal.
-    pub(crate) async fn settled(&self) {
-        let removed = self.record.config.auto_remove;
-        let mut view = self.view.clone();
-        let _ = view.wait_for(|view| view.gone || !(removed || view.state.is_alive())).await;
-    }
-
-    /// A verb that does not fit the state.
-    pub(crate) fn wrong_state(&self, verb: &str, state: State) -> Error {
-        wrong_state(&self.record, verb, state)
-    }
-
-    fn is_gone(&self) -> Error {
-        Error::new(Kind::NotFound, format!("container {} has been removed", self.record.name))
-    }
-
-    /// A handle with no owner.
-    #[cfg(test)]
-    pub(crate) fn for_test(record: Record, view: View) -> Handle {
-        Handle { record: Arc::new(record), view: watch::channel(view).1, inbox: mpsc::channel(1).0 }
-    }
-}
 
 /// A verb that does not fit the state.
 pub(crate) fn wrong_state(record: &Record, verb: &str, state: State) -> Error {

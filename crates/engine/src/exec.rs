@@ -22,8 +22,9 @@ use crate::{
     attach::{INPUT, OUTPUT},
     blocking, check,
     conn::{Conn, out_of_turn},
-    container::{Handle, now},
+    container::now,
     files::failed,
+    handle::Handle,
     pump::{Stream, Wrap},
     spec, users,
 };

@@ -29,7 +29,7 @@ pub(crate) fn info(inner: &Inner) -> Info {
         cpus: u32::try_from(host.cpus.len()).unwrap_or(u32::MAX),
         memory_bytes: host.memory_bytes,
         counts,
-        warnings: inner.net.warnings().into_iter().chain(host.lacks()).collect(),
+        warnings: [inner.warnings.clone(), inner.net.warnings(), host.lacks()].concat(),
         security: on.map(|name| (*name).to_owned()).collect(),
     }
 }

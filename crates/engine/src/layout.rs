@@ -17,6 +17,8 @@ use crate::files::{failed, make_private_dir};
 
 /// statfs(2)'s `f_type` of a tmpfs.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// statfs(2)'s `f_type` of an overlay.
+const OVERLAY_MAGIC: u64 = 0x794c_7630;
 /// The run directory of the daemon that was told no other.
 const DEFAULT_RUN_DIR: &str = "/run/tinyd";
 
@@ -50,6 +52,11 @@ impl Layout {
             make_private_dir(&dir)?;
         }
         Ok((layout, lock))
+    }
+
+    /// Whether the data root is on a file system that cannot hold overlay's upper directories: an overlay itself, as in a container.
+    pub(crate) fn is_on_overlay(&self) -> bool {
+        statfs(&self.root).is_ok_and(|stat| u64::try_from(stat.f_type).ok() == Some(OVERLAY_MAGIC))
     }
 
     /// Letters and digits that tell this daemon from others on the host: in the names of cgroups, bridges, tables.

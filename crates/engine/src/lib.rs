@@ -15,6 +15,7 @@ mod etc;
 mod exec;
 mod failpoint;
 mod files;
+mod handle;
 mod host;
 mod info;
 mod kill;
@@ -69,6 +70,9 @@ use crate::{
 /// How often the firewall is looked at: rules that somebody flushed come back.
 const REPAIR_EVERY: Duration = Duration::from_secs(5);
 
+/// What is told where overlay cannot be.
+const NO_OVERLAY_WARNING: &str = "the data root is on an overlay, which cannot hold another one's upper layer: images are copied (storage driver copy)";
+
 /// A running engine. Cheap to clone; all clones are the same engine.
 ///
 /// Wherever a container is named, `who` is its name, its id, or a unique prefix of its id.
@@ -90,6 +94,8 @@ pub(crate) struct Inner {
     cgroups: Cgroups,
     closing: CancellationToken,
     tasks: TaskTracker,
+    /// What the daemon cannot do here and what it does instead, one line each.
+    warnings: Vec<String>,
     /// Held as long as the engine is: one daemon for each root.
     _lock: File,
 }
@@ -362,7 +368,13 @@ impl Engine {
 impl Inner {
     fn open(config: Config) -> Result<Inner> {
         let (layout, lock) = Layout::open(&config.root, &config.run_dir)?;
+        let mut warnings = Vec::new();
         let storage = match config.storage {
+            StorageChoice::Overlay if layout.is_on_overlay() => {
+                warnings.push(NO_OVERLAY_WARNING.to_owned());
+                tracing::warn!("{NO_OVERLAY_WARNING}");
+                "copy"
+            }
             StorageChoice::Overlay => "overlay",
             StorageChoice::Aufs => "aufs",
             StorageChoice::Copy => "copy",
@@ -379,6 +391,7 @@ impl Inner {
             registry: Registry::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            warnings,
             _lock: lock,
             net,
             layout,

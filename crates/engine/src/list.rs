@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::{
     Inner,
     api::{ContainerDetails, ContainerSummary, EndpointView},
-    container::{Handle, View},
+    handle::{Handle, View},
     record::{Endpoint, Record},
     registry::USERNS_SIZE,
 };

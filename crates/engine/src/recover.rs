@@ -11,8 +11,10 @@ use tinyd_image::tree;
 
 use crate::{
     Inner, blocking,
-    container::{Live, Owner, Seat, View, appoint, follow, id_of, supervisor_lost},
-    files, net_plan,
+    container::{Live, Owner, Seat, appoint, follow, id_of, supervisor_lost},
+    files,
+    handle::View,
+    net_plan,
     record::{Record, StateRecord, forget_run},
     shim::Shim,
 };

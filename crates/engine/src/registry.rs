@@ -14,7 +14,7 @@ use tinyd_core::{
 use tinyd_net::{Bridge, Pool, Subnet};
 
 use crate::{
-    container::{Handle, View},
+    handle::{Handle, View},
     record::{Endpoint, Record},
 };
 

@@ -8,8 +8,9 @@ use crate::{
     Inner,
     api::{self, AttachOptions, Attachment},
     attach,
-    container::{Handle, Input},
+    container::Input,
     create::{Purpose, define, sync_record},
+    handle::Handle,
     start::{Started, start_handle},
 };
 

@@ -17,10 +17,11 @@ use crate::{
     Inner,
     api::{self, AttachOptions, Attachment},
     attach, blocking,
-    container::{Handle, Input, Live, Owner, follow, wrong_state},
+    container::{Input, Live, Owner, follow, wrong_state},
     etc::Etc,
     failpoint::fail,
     files::make_private_dir,
+    handle::Handle,
     net_plan,
     record::{self, Endpoint, Record},
     shim::{self, Shim},
@@ -101,9 +102,9 @@ impl Owner {
                 error.message()
             );
             tracing::warn!(container = %self.record.id.short(), "{warning}");
-            let (inner, dir) = (Arc::clone(&self.inner), self.inner.layout.container(&self.record.id));
+            let (record, dir) = (Arc::clone(&self.record), self.inner.layout.container(&self.record.id));
             // What was made for the other user ids.
-            blocking(move || inner.driver.remove(&dir)).await?;
+            blocking(move || tinyd_image::driver(&record.storage)?.remove(&dir)).await?;
             started = self.attempt(options, true).await;
             if let Ok(started) = &mut started {
                 started.warnings.push(warning);
@@ -291,7 +292,8 @@ fn lay_ground(inner: &Inner, record: &Record, userns: Option<u32>) -> Result<Gro
     let step = |name: &str| fail(&inner.config.failpoint, name);
     let dir = inner.layout.container(&record.id);
     let image = tinyd_image::Image::open(&record.config.image)?;
-    let prepared = inner.driver.prepare(&dir, &image, userns)?;
+    // The driver that it was made with, whatever the daemon's is now.
+    let prepared = tinyd_image::driver(&record.storage)?.prepare(&dir, &image, userns)?;
     step("engine.rootfs")?;
     let user = users::identify(record.config.user.as_ref(), &users::roots(&prepared.rootfs))?;
     let shared = match &record.endpoint {

@@ -5,11 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tinyd_core::{ContainerId, Error, Kind, Result, State, config::Signal};
 use tokio::time::timeout;
 
-use crate::{
-    Inner,
-    container::{Handle, Input},
-    start, top,
-};
+use crate::{Inner, container::Input, handle::Handle, start, top};
 
 /// The grace period unless the container or the user says otherwise, in seconds.
 const GRACE_SECS: u32 = 10;

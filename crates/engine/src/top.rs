@@ -4,7 +4,7 @@ use std::{os::unix::fs::MetadataExt, sync::Arc};
 
 use tinyd_core::Result;
 
-use crate::{Inner, api::Process, blocking, container::Handle};
+use crate::{Inner, api::Process, blocking, handle::Handle};
 
 /// The processes of a container that is alive, by host pid.
 pub(crate) async fn top(inner: &Arc<Inner>, who: &str) -> Result<Vec<Process>> {

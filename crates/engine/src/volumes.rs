@@ -12,8 +12,9 @@ use crate::{
     Inner,
     api::{Pruned, VolumeView},
     check,
-    container::{Handle, now},
+    container::now,
     files::{self, Durability, failed},
+    handle::Handle,
     layout::Layout,
 };
 

@@ -19,8 +19,8 @@ use crate::{
     Inner,
     api::{LogLine, LogQuery},
     blocking,
-    container::Handle,
     files::failed,
+    handle::Handle,
 };
 
 /// How many lines wait for a client.
