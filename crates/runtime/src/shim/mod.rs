@@ -88,6 +88,7 @@ struct Shim {
     /// Since when there is neither a container nor a client.
     unused_since: Instant,
     accept_again_at: Option<Instant>,
+    told_of_rest: bool,
     /// When nothing will have happened for a while.
     rest_at: Option<Instant>,
 }
@@ -111,6 +112,7 @@ impl Shim {
             over_at: None,
             unused_since: Instant::now(),
             accept_again_at: None,
+            told_of_rest: false,
             rest_at: None,
         })
     }
@@ -194,7 +196,10 @@ impl Shim {
             }
             Ok(_) => {}
             Err(error) => {
-                note(tinyd_core::error::chain(&error));
+                // Told once: it may go on for long, ten times a second.
+                if !std::mem::replace(&mut self.told_of_rest, true) {
+                    note(format_args!("clients wait: {}", tinyd_core::error::chain(&error)));
+                }
                 self.accept_again_at = Some(Instant::now() + BACK_OFF);
             }
         }

@@ -140,9 +140,13 @@ impl Shim {
     /// Waits for the shim's end, and looks that it has left nothing.
     pub(crate) fn is_gone(&mut self) -> bool {
         until("the shim ends", || self.child.try_wait().unwrap().is_some());
-        let said = std::fs::read_to_string(self.dir.join("shim.log")).unwrap_or_default();
-        assert_eq!(said, "", "the shim had nothing to say");
+        assert_eq!(self.said(), "", "the shim had nothing to say");
         self.cgroups().is_empty()
+    }
+
+    /// What it has written to standard error.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.dir.join("shim.log")).unwrap_or_default()
     }
 
     /// The directories of the container's cgroup.

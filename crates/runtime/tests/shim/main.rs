@@ -386,6 +386,56 @@ fn ports_are_forwarded_while_the_program_runs() {
 }
 
 #[test]
+fn a_shim_without_descriptors_rests_and_goes_on() {
+    let shim = Shim::start();
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let outer = listener.local_addr().unwrap();
+    let mut plan = shim.plan("sleep 1000");
+    plan.forwards = vec![Forward { protocol: Protocol::Tcp, target: target.local_addr().unwrap() }];
+    let mut client = shim.connect();
+    client.send(&Request::Create(Box::new(plan)), &[listener.as_fd()]);
+    assert!(matches!(client.message(), Some(Message::Created { .. })));
+    client.start();
+
+    const NOFILE: u32 = 7;
+    let pid = shim.child.id() as i32;
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
+    tinyd_sys::process::set_rlimit(pid, NOFILE, open + 5, 4096).unwrap();
+    let mut streams: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(outer).unwrap()).collect();
+    until("descriptors run out", || shim.said().contains("rest"));
+    // It still hears those it knows, and wastes no time.
+    assert!(matches!(client.ask(&Request::Status), Message::Status(_)));
+    let used = cpu_ticks(pid);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(cpu_ticks(pid) - used < 10, "it spins");
+
+    tinyd_sys::process::set_rlimit(pid, NOFILE, 1024, 4096).unwrap();
+    let last = streams.last_mut().unwrap();
+    last.write_all(b"x").unwrap();
+    last.shutdown(std::net::Shutdown::Write).unwrap();
+    target.set_nonblocking(true).unwrap();
+    let mut inside = Vec::new();
+    until("the waiting connections come through", || {
+        inside.extend(target.accept().ok());
+        // Those whose other side could not be connected were reset.
+        inside.iter_mut().any(|(stream, _)| {
+            let _ = stream.set_nonblocking(true);
+            stream.read(&mut [0; 1]).is_ok_and(|len| len == 1)
+        })
+    });
+    assert_eq!(shim.said().lines().count(), 1, "{}", shim.said());
+    shim.connect().done(&Request::Destroy);
+}
+
+/// CPU time used by a process, in ticks of ten milliseconds.
+fn cpu_ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
 fn without_a_pid_namespace_leftovers_are_killed() {
     let mut shim = Shim::start();
     let mut plan = shim.plan("sleep 1000 & (sleep 1000 &) ; echo up");

@@ -14,7 +14,7 @@ use std::{
 use tcp::Connections;
 use tinyd_core::{config::Protocol, error::chain, wire::Forward};
 use tinyd_sys::{
-    Result, datagram,
+    Error, Result, datagram,
     poll::{Interest, Poll, Watch, set_nonblocking},
 };
 use udp::Flows;
@@ -40,6 +40,7 @@ pub(super) struct Forwards {
     buffer: Vec<u8>,
     quiet_at: Option<Instant>,
     accept_again_at: Option<Instant>,
+    told_of_rest: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +90,10 @@ impl Forwards {
             }
         };
         if let Err(error) = taken {
-            note(chain(&error));
+            // Told once: it may go on for hours, ten times a second.
+            if !std::mem::replace(&mut self.told_of_rest, true) {
+                note(format_args!("forwarded ports rest: {}", chain(&error)));
+            }
             self.accept_again_at = Some(Instant::now() + BACK_OFF);
         }
     }
@@ -129,6 +133,11 @@ impl Forwards {
             self.watch_ports(poll);
         }
     }
+}
+
+/// Whether a call failed since descriptors or memory ran out: the next one will too. Anything else is the matter of one connection.
+fn is_exhausted(error: &Error) -> bool {
+    matches!(error.errno(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC))
 }
 
 fn prepare(forward: &Forward, socket: &OwnedFd) -> Result<()> {

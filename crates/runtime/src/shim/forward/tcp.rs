@@ -11,9 +11,12 @@ use tinyd_sys::{
     socket,
 };
 
-use super::super::{
-    slab::Slab,
-    token::{Of, token},
+use super::{
+    super::{
+        slab::Slab,
+        token::{Of, token},
+    },
+    is_exhausted,
 };
 
 /// How many connections a container's forwarded ports have together; more wait in the listening socket's queue. Two descriptors
@@ -72,7 +75,9 @@ impl Connections {
                 }
                 Err(error) => {
                     socket::reset_on_close(outer.as_fd());
-                    return Err(error);
+                    if is_exhausted(&error) {
+                        return Err(error);
+                    }
                 }
             }
         }

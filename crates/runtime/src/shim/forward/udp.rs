@@ -14,9 +14,12 @@ use tinyd_sys::{
     socket,
 };
 
-use super::super::{
-    slab::Slab,
-    token::{Of, token},
+use super::{
+    super::{
+        slab::Slab,
+        token::{Of, token},
+    },
+    is_exhausted,
 };
 
 /// How many flows a container's forwarded ports have together; one more ends the one that has been idle longest.
@@ -57,7 +60,11 @@ impl Flows {
     ) -> Result<()> {
         for _ in 0..BATCH {
             let Some(came) = datagram::receive(outer, buffer)? else { break };
-            let index = self.flow(poll, port, came.from, target)?;
+            let index = match self.flow(poll, port, came.from, target) {
+                Ok(index) => index,
+                Err(error) if is_exhausted(&error) => return Err(error),
+                Err(_) => continue,
+            };
             if let Some(flow) = self.flows.get_mut(index) {
                 flow.last_used = Instant::now();
                 flow.asked = came.to;
