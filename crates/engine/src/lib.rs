@@ -94,6 +94,8 @@ pub(crate) struct Inner {
     cgroups: Cgroups,
     closing: CancellationToken,
     tasks: TaskTracker,
+    /// Held while a volume is looked for and made.
+    volumes: std::sync::Mutex<()>,
     /// What the daemon cannot do here and what it does instead, one line each.
     warnings: Vec<String>,
     /// Held as long as the engine is: one daemon for each root.
@@ -391,6 +393,7 @@ impl Inner {
             registry: Registry::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            volumes: std::sync::Mutex::new(()),
             warnings,
             _lock: lock,
             net,

@@ -9,7 +9,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::net::UnixListener,
+        unix::{fs::PermissionsExt, net::UnixListener},
     },
     path::{Path, PathBuf},
     process::Stdio,
@@ -92,7 +92,10 @@ impl Launcher {
 fn listen(dir: &Path) -> io::Result<UnixListener> {
     files::remove(&dir.join(wire::SOCKET_FILE)).map_err(io::Error::other)?;
     let dir = open_dir(dir)?;
-    UnixListener::bind(short_path(dir.as_fd()))
+    let path = short_path(dir.as_fd());
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// A shim that was started, by this daemon or an earlier one.

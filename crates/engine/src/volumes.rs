@@ -1,6 +1,8 @@
 //! Named volumes: a directory each, with the files in `_data`. Who uses one is derived from the containers' records.
 
-use std::{collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf};
+use std::{
+    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::PoisonError,
+};
 
 use tinyd_core::{
     ContainerId, Error, Kind, Name, Result,
@@ -30,18 +32,23 @@ pub(crate) fn create(
         Some(name) => name,
         None => random_name()?,
     };
-    if read(&inner.layout, &name)?.is_none() {
-        make(&inner.layout, &name, labels)?;
-    }
+    find_or_make(inner, &name, labels)?;
     inspect(inner, name.as_str())
 }
 
 /// Makes sure that a volume is there; returns where its files are.
-pub(crate) fn ensure(layout: &Layout, name: &Name) -> Result<PathBuf> {
-    if read(layout, name)?.is_none() {
-        make(layout, name, BTreeMap::new())?;
+pub(crate) fn ensure(inner: &Inner, name: &Name) -> Result<PathBuf> {
+    find_or_make(inner, name, BTreeMap::new())?;
+    Ok(inner.layout.volume_data(name))
+}
+
+/// Two containers may want the same new volume at once: one makes it.
+fn find_or_make(inner: &Inner, name: &Name, labels: BTreeMap<String, String>) -> Result<()> {
+    let _one = inner.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+    match read(&inner.layout, name)? {
+        Some(_) => Ok(()),
+        None => make(&inner.layout, name, labels),
     }
-    Ok(layout.volume_data(name))
 }
 
 /// The files' directory first, the record last: without a record there is no volume.
