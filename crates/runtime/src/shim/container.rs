@@ -9,7 +9,7 @@ use std::{
 use tinyd_core::{
     Error, Event, Kind, Result, State, oci,
     time::unix_nanos,
-    wire::{ExecPlan, Forward, Message, Plan, Rootfs, Status, VERSION},
+    wire::{ExecPlan, Forward, Message, Plan, Rootfs},
 };
 use tinyd_sys::process::pidfd_signal;
 
@@ -175,11 +175,6 @@ impl Container {
         namespaces.into_iter().any(|namespace| {
             namespace.kind == oci::NamespaceKind::Pid && namespace.path.as_deref().is_none_or(str::is_empty)
         })
-    }
-
-    /// Where it is.
-    pub(super) fn status(&self) -> Status {
-        Status { version: VERSION, state: Some(self.state), oom: self.has_oom() }
     }
 
     /// Whether the kernel has killed one of its processes for memory.

@@ -114,7 +114,7 @@ impl Shim {
     }
 
     fn check_create(&mut self, index: usize, plan: &Plan) -> Result<Vec<OwnedFd>> {
-        if let Some(state) = self.status().state {
+        if let Some(state) = self.state() {
             return Err(wrong("create again", state));
         }
         self.take_fds(index, plan.forwards.len())
@@ -136,7 +136,7 @@ impl Shim {
                 self.open_ports();
             }
             Err(error) => {
-                let created = self.status().state == Some(State::Created);
+                let created = self.state() == Some(State::Created);
                 let left = if created { self.take_down().err() } else { None };
                 let error = match left {
                     Some(left) => Error::new(error.kind(), format!("{error}; and then: {left}")),
@@ -200,7 +200,7 @@ impl Shim {
 
     /// Kills what runs and takes it down. A container that runs ends as it always does; the answer comes after that.
     fn destroy(&mut self, index: usize) {
-        let state = self.status().state;
+        let state = self.state();
         let answer = match state {
             Some(State::Running { .. } | State::Paused { .. }) => {
                 let killed = self.alive("destroy").and_then(|container| container.prepared.cgroup.kill_all());
@@ -243,16 +243,18 @@ impl Shim {
         }
     }
 
-    /// Where the container is.
-    pub(super) fn status(&self) -> Status {
-        match (&self.container, self.ended) {
-            (Some(container), _) => container.status(),
-            (None, Some(State::Stopped { exit, since_unix_nanos })) => {
-                let state = Some(State::Stopped { exit, since_unix_nanos });
-                Status { version: VERSION, state, oom: exit.oom }
-            }
-            (None, _) => Status { version: VERSION, state: None, oom: false },
-        }
+    /// Where the container is; `None` when there is none yet, or it ended without having run.
+    fn state(&self) -> Option<State> {
+        self.container.as_ref().map(|container| container.state).or(self.ended)
+    }
+
+    fn status(&self) -> Status {
+        let oom = match (&self.container, self.ended) {
+            (Some(container), _) => container.has_oom(),
+            (None, Some(State::Stopped { exit, .. })) => exit.oom,
+            (None, _) => false,
+        };
+        Status { version: VERSION, state: self.state(), oom }
     }
 
     fn say(&mut self, index: usize, message: &Message) {
@@ -263,12 +265,12 @@ impl Shim {
 
     /// Tells those who watch, when the state is another than they know.
     pub(super) fn tell_state(&mut self) {
-        let status = self.status();
-        if status.state == self.told {
+        let state = self.state();
+        if state == self.told {
             return;
         }
-        self.told = status.state;
-        let message = Message::Status(status);
+        self.told = state;
+        let message = Message::Status(self.status());
         for (_, client) in self.clients.iter_mut().filter(|(_, client)| client.role == Role::Watching) {
             client.say(&message);
         }
