@@ -185,6 +185,9 @@ impl Joining<'_> {
             Stdio::Fds(_) => (None, None),
         };
         self.process.attach_stdio(stdio, slave)?;
+        // As the first process does: what is followed now is the container's doing, and none of the host's directories may be open.
+        let keep: Vec<_> = [self.sync.as_fd()].into_iter().chain(master.iter().map(AsFd::as_fd)).collect();
+        process::close_all_but(&keep).map_err(step("close descriptors"))?;
         let program = self.process.take_identity()?;
         self.sync.hear_phase(Phase::Mapped)?;
         let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();

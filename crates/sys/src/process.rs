@@ -152,9 +152,32 @@ pub fn execve_fd(file: BorrowedFd<'_>, args: &Strings, env: &Strings) -> Error {
 /// # Errors
 /// ENOSYS before Linux 5.9.
 pub fn close_from(first: u32) -> Result<()> {
-    // SAFETY: closing descriptors is memory-safe; the caller is about to execute another program and uses none of them.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    check(done, format_args!("close_range({first}, ~0)"))
+    close_range(first, u32::MAX)
+}
+
+/// Closes every descriptor but 0, 1, 2 and `keep`. For a child on its way to another program: what else it holds is a copy of its
+/// parent's, must not be used or dropped any more, and would otherwise be there until the program is executed, for
+/// `/proc/self/fd` to lead through.
+///
+/// # Errors
+/// ENOSYS before Linux 5.9.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            close_range(first, fd - 1)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: closing descriptors is memory-safe; the caller says that nobody uses those any more.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    check(done, format_args!("close_range({first}, {last})"))
 }
 
 /// Makes every descriptor from `first` on close-on-exec.

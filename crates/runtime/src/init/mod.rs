@@ -87,15 +87,17 @@ impl Child<'_> {
         let process = Become { process: &self.plan.process, filter: self.filter };
         let stdio = std::mem::replace(&mut self.stdio, Stdio::Terminal);
         process.attach_stdio(stdio, walk.slave.take())?;
+        let told = serde_json::to_vec(&walk.warnings).unwrap_or_default();
+        let up: Vec<_> = [walk.route_socket.take(), walk.master.take()].into_iter().flatten().collect();
+        drop(walk);
+        self.leave_descriptors(&up)?;
         if let Some(persona) = self.plan.personality {
             process::set_personality(persona).map_err(step("linux.personality"))?;
         }
         failpoint(self.failpoint, "creds")?;
         let program = process.take_identity()?;
-        let told = serde_json::to_vec(&walk.warnings).unwrap_or_default();
-        let fds: Vec<_> = [&walk.route_socket, &walk.master].into_iter().flatten().map(AsFd::as_fd).collect();
-        self.sync.say(Phase::Ready, &told, &fds)?;
-        drop(walk);
+        self.sync.say(Phase::Ready, &told, &up.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+        drop(up);
         self.wait_at_gate(gate)?;
         failpoint(self.failpoint, "exec")?;
         // Before the filter, which may allow none of these calls; after the last change of the user, which would clear it.
@@ -108,6 +110,17 @@ impl Child<'_> {
             return one::stay(|| process.execute(&program));
         }
         process.execute(&program)
+    }
+
+    /// Closes all but the conversation, the gate and `up`. From here on paths that the image has a say in are followed: the working
+    /// directory, the program. A directory of the host's that is still open would lead out, by `/proc/self/fd/N/..`.
+    fn leave_descriptors(&self, up: &[OwnedFd]) -> Result<()> {
+        let mut keep = vec![self.sync.as_fd()];
+        keep.extend(up.iter().map(AsFd::as_fd));
+        if let Gate::Listener(listener) = &self.gate {
+            keep.push(listener.as_fd());
+        }
+        process::close_all_but(&keep).map_err(step("close descriptors"))
     }
 
     fn enter_namespaces(&mut self) -> Result<()> {

@@ -106,3 +106,35 @@ fn limits_above_what_can_be_given_are_clamped() {
     bundle.spec["process"]["oomScoreAdj"] = json!(100);
     bundle.run().says("");
 }
+
+/// An image can make its program a link through the runtime's own descriptors: a directory of the host's among them would lead
+/// out (CVE-2024-21626). Whoever runs as the host's root could then write the program through /proc/self/exe.
+#[test]
+fn no_descriptor_leads_out_of_the_root() {
+    let bundle = Bundle::new("leads").args(&["sleep", "1000"]);
+    bundle.write();
+    let host = bundle.dir.join("host");
+    fs::copy("/bin/busybox", &host).unwrap();
+    let links = bundle.dir.join("rootfs/links");
+    fs::create_dir(&links).unwrap();
+    let numbers = || 3..64;
+    for number in numbers() {
+        let out = format!("/proc/self/fd/{number}/../../../../../../../..{}", host.display());
+        std::os::unix::fs::symlink(out, links.join(format!("{number}"))).unwrap();
+    }
+    bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    for number in numbers() {
+        let said = bundle.tinyrun(&["exec", &bundle.id, &format!("/links/{number}")]);
+        assert_eq!(said.code, 127, "{number}: {said:?}");
+        let cwd = format!("/proc/self/fd/{number}/..");
+        let said = bundle.tinyrun(&["exec", "--cwd", &cwd, &bundle.id, "pwd"]);
+        assert!(said.code != 0 && said.err.contains("process.cwd"), "{number}: {said:?}");
+    }
+    // The first process is asked with another container on the same root.
+    for number in numbers().step_by(3) {
+        let mut first = Bundle::new(&format!("leads-{number}")).args(&[&format!("/links/{number}")]);
+        first.spec["root"]["path"] = json!(bundle.dir.join("rootfs").to_str().unwrap());
+        let said = first.run();
+        assert_eq!(said.code, 127, "{number}: {said:?}");
+    }
+}
