@@ -120,11 +120,13 @@ fn no_descriptor_leads_out_of_the_root() {
     let numbers = || 3..64;
     for number in numbers() {
         let out = format!("/proc/self/fd/{number}/../../../../../../../..{}", host.display());
-        std::os::unix::fs::symlink(out, links.join(format!("{number}"))).unwrap();
+        // Called `true`, the host's busybox would say 0.
+        fs::create_dir(links.join(format!("{number}"))).unwrap();
+        std::os::unix::fs::symlink(out, links.join(format!("{number}/true"))).unwrap();
     }
     bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
     for number in numbers() {
-        let said = bundle.tinyrun(&["exec", &bundle.id, &format!("/links/{number}")]);
+        let said = bundle.tinyrun(&["exec", &bundle.id, &format!("/links/{number}/true")]);
         assert_eq!(said.code, 127, "{number}: {said:?}");
         let cwd = format!("/proc/self/fd/{number}/..");
         let said = bundle.tinyrun(&["exec", "--cwd", &cwd, &bundle.id, "pwd"]);
@@ -132,7 +134,7 @@ fn no_descriptor_leads_out_of_the_root() {
     }
     // The first process is asked with another container on the same root.
     for number in numbers().step_by(3) {
-        let mut first = Bundle::new(&format!("leads-{number}")).args(&[&format!("/links/{number}")]);
+        let mut first = Bundle::new(&format!("leads-{number}")).args(&[&format!("/links/{number}/true")]);
         first.spec["root"]["path"] = json!(bundle.dir.join("rootfs").to_str().unwrap());
         let said = first.run();
         assert_eq!(said.code, 127, "{number}: {said:?}");
