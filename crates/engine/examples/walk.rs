@@ -59,6 +59,7 @@ async fn walk(config: Config, image: &str) -> Result<()> {
     memory(&engine, run(&["/bin/sh", "-c", "x=0123456789; while true; do x=$x$x; done"])).await?;
     speed(&engine, run(&["/bin/true"])).await?;
     many(&engine, run(&["/bin/sleep", "100"])).await?;
+    chaos(&engine, run(&["/bin/sleep", "100"])).await?;
     let engine = failpoints(engine, &config, run(&["/bin/true"])).await?;
     let engine = recovery(engine, config, run(&["/bin/sh", "-c", "sleep 1; exit 3"])).await?;
     assert!(engine.list(true).await?.is_empty(), "something is left");
@@ -278,6 +279,57 @@ async fn memory(engine: &Engine, mut hog: ContainerConfig) -> Result<()> {
     println!("hog: {exit:?} oom {}", engine.inspect(id.as_str()).await?.oom);
     assert!(exit.oom);
     engine.remove(id.as_str(), false, false).await?;
+    Ok(())
+}
+
+/// Everybody does everything to the same three containers. Refusals are fine, failures are told, nothing hangs, nothing is left.
+async fn chaos(engine: &Engine, config: ContainerConfig) -> Result<()> {
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..8_u64)
+        .map(|seed| {
+            let (engine, config) = (engine.clone(), config.clone());
+            tokio::spawn(async move {
+                let mut dice = seed * 7919 + 1;
+                for _ in 0..40 {
+                    dice =
+                        dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let who = ["a", "b", "c"][(dice >> 33) as usize % 3];
+                    let exec = ExecConfig { command: vec!["/bin/true".into()], ..ExecConfig::default() };
+                    let done = match (dice >> 40) % 10 {
+                        0 | 1 => {
+                            let name = Name::parse("--name", who).ok();
+                            let auto_remove = dice >> 50 & 1 == 1;
+                            engine
+                                .run(ContainerConfig { name, auto_remove, ..config.clone() })
+                                .await
+                                .map(drop)
+                        }
+                        2 => engine.start(who).await.map(drop),
+                        3 => engine.stop(who, Some(0)).await.map(drop),
+                        4 => engine.kill(who, Signal::KILL).await.map(drop),
+                        5 => engine.pause(who).await.map(drop),
+                        6 => engine.unpause(who).await.map(drop),
+                        7 => engine.remove(who, true, false).await.map(drop),
+                        8 => engine.exec(who, exec).await.map(drop),
+                        _ => engine.restart(who, Some(0)).await.map(drop),
+                    };
+                    if let Err(error) = done
+                        && matches!(error.kind(), Kind::Internal | Kind::Unavailable)
+                    {
+                        println!("chaos: {error}");
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.map_err(|error| Error::internal(&error))?;
+    }
+    println!("chaos took {:?}", begun.elapsed());
+    for container in engine.list(true).await? {
+        engine.remove(container.id.as_str(), true, false).await?;
+    }
+    assert!(engine.list(true).await?.is_empty());
     Ok(())
 }
 

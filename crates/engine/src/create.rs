@@ -12,13 +12,14 @@ use crate::{
     api::Created,
     blocking,
     check::{self, make_host_dir},
-    container::{Input, appoint, now},
+    container::{Seat, appoint, now},
     failpoint::fail,
     files::Durability,
     handle::{Handle, View},
     names,
     record::{Endpoint, Record},
     registry::Tables,
+    remove::discard_files,
     volumes,
 };
 
@@ -48,22 +49,22 @@ pub(crate) enum Purpose {
 
 /// Makes a container's record and its owner.
 pub(crate) async fn define(inner: &Arc<Inner>, config: ContainerConfig, purpose: Purpose) -> Result<Handle> {
-    let claimer = Arc::clone(inner);
-    let (handle, written) = blocking(move || {
-        check::check(&config, &claimer.host)?;
-        let handle = claim(&claimer, config, purpose)?;
-        let written = write(&claimer, &handle.record, purpose);
-        Ok((handle, written))
-    })
-    .await?;
-    if let Err(error) = written {
-        let removed = handle.ask(|reply| Input::Remove { force: true, reply }).await;
-        if let Err(error) = removed {
-            tracing::warn!(%error, "undo: remove the record");
+    let inner = Arc::clone(inner);
+    blocking(move || {
+        check::check(&config, &inner.host)?;
+        let (handle, seat) = claim(&inner, config, purpose)?;
+        if let Err(error) = write(&inner, &handle.record, purpose) {
+            inner.registry.lock().containers.remove(&handle.record.id);
+            if let Err(error) = discard_files(&inner, &handle.record.id) {
+                tracing::warn!(%error, "undo: remove the record");
+            }
+            return Err(error.context(format_args!("create {}", handle.record.name)));
         }
-        return Err(error.context(format_args!("create {}", handle.record.name)));
-    }
-    Ok(handle)
+        // Whoever has found the name already has waited until here.
+        seat.sit();
+        Ok(handle)
+    })
+    .await
 }
 
 fn write(inner: &Inner, record: &Record, purpose: Purpose) -> Result<()> {
@@ -91,7 +92,7 @@ pub(crate) async fn sync_record(inner: &Arc<Inner>, handle: &Handle) -> Result<(
 }
 
 /// Chooses and takes, under one lock, what the container needs: name, address, user ids.
-fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> Result<Handle> {
+fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> Result<(Handle, Seat)> {
     let id = new_id()?;
     let mut tables = inner.registry.lock();
     let name = match config.name.take() {
@@ -120,9 +121,7 @@ fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> R
     };
     let (handle, seat) = appoint(inner, record, View::default());
     tables.containers.insert(id, handle.clone());
-    drop(tables);
-    seat.sit();
-    Ok(handle)
+    Ok((handle, seat))
 }
 
 /// Where the container is on the network. Another container is named by its id from now on.

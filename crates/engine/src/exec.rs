@@ -32,8 +32,14 @@ use crate::{
 /// Runs one more process inside.
 pub(crate) async fn exec(inner: &Arc<Inner>, who: &str, exec: ExecConfig) -> Result<Attachment> {
     let handle = inner.registry.find(who)?;
-    let run = run(inner, &handle, exec);
-    run.await.map_err(|error| error.context(format_args!("exec in {}", handle.record.name)))
+    match run(inner, &handle, exec).await {
+        // What breaks is in most cases the container, which ends in the middle.
+        Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Internal) => {
+            Err(handle.ended_meanwhile("exec in", error).await)
+        }
+        Err(error) => Err(error.context(format_args!("exec in {}", handle.record.name))),
+        attached => attached,
+    }
 }
 
 async fn run(inner: &Arc<Inner>, handle: &Handle, exec: ExecConfig) -> Result<Attachment> {

@@ -1,6 +1,6 @@
 //! A container as everybody but its owner knows it: its facts, where it is, and how to ask for something.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tinyd_core::{Error, Exit, Kind, Result, State};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -9,6 +9,9 @@ use crate::{
     container::{Input, Reply, wrong_state},
     record::{Record, StateRecord},
 };
+
+/// How long the news of an end may take, once its supervisor is gone.
+const NEWS_MAX: Duration = Duration::from_millis(500);
 
 /// Where a container is, for everybody to see.
 #[derive(Clone, Debug)]
@@ -110,6 +113,14 @@ impl Handle {
         let removed = self.record.config.auto_remove;
         let mut view = self.view.clone();
         let _ = view.wait_for(|view| view.gone || !(removed || view.state.is_alive())).await;
+    }
+
+    /// A supervisor that answers no more has in most cases ended with its container; then that is what is told.
+    pub(crate) async fn ended_meanwhile(&self, verb: &str, error: Error) -> Error {
+        match tokio::time::timeout(NEWS_MAX, self.ended()).await {
+            Ok(_) => self.wrong_state(verb, self.view.borrow().state),
+            Err(_) => error.context(format_args!("{verb} {}", self.record.name)),
+        }
     }
 
     /// A verb that does not fit the state.

@@ -1,6 +1,6 @@
 //! `kill`: a signal for the first process.
 
-use tinyd_core::{ContainerId, Result, State, config::Signal, wire::Request};
+use tinyd_core::{ContainerId, Kind, Result, State, config::Signal, wire::Request};
 
 use crate::{
     Inner,
@@ -10,8 +10,10 @@ use crate::{
 /// Sends a signal to a container's first process.
 pub(crate) async fn kill(inner: &Inner, who: &str, signal: Signal) -> Result<ContainerId> {
     let handle = inner.registry.find(who)?;
-    handle.ask(|reply| Input::Signal(signal.number(), reply)).await?;
-    Ok(handle.record.id.clone())
+    match handle.ask(|reply| Input::Signal(signal.number(), reply)).await {
+        Err(error) if error.kind() == Kind::Unavailable => Err(handle.ended_meanwhile("kill", error).await),
+        other => other.map(|()| handle.record.id.clone()),
+    }
 }
 
 impl Owner {

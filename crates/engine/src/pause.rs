@@ -1,6 +1,6 @@
 //! `pause` and `unpause`.
 
-use tinyd_core::{ContainerId, Event, Result, State, wire::Request};
+use tinyd_core::{ContainerId, Event, Kind, Result, State, wire::Request};
 
 use crate::{
     Inner,
@@ -10,15 +10,21 @@ use crate::{
 /// Freezes a container.
 pub(crate) async fn pause(inner: &Inner, who: &str) -> Result<ContainerId> {
     let handle = inner.registry.find(who)?;
-    handle.ask(Input::Pause).await?;
-    Ok(handle.record.id.clone())
+    match handle.ask(Input::Pause).await {
+        Err(error) if error.kind() == Kind::Unavailable => Err(handle.ended_meanwhile("pause", error).await),
+        other => other.map(|()| handle.record.id.clone()),
+    }
 }
 
 /// Thaws a container.
 pub(crate) async fn unpause(inner: &Inner, who: &str) -> Result<ContainerId> {
     let handle = inner.registry.find(who)?;
-    handle.ask(Input::Resume).await?;
-    Ok(handle.record.id.clone())
+    match handle.ask(Input::Resume).await {
+        Err(error) if error.kind() == Kind::Unavailable => {
+            Err(handle.ended_meanwhile("unpause", error).await)
+        }
+        other => other.map(|()| handle.record.id.clone()),
+    }
 }
 
 impl Owner {

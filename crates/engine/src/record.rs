@@ -99,9 +99,11 @@ impl Record {
     pub(crate) fn sync(&self, layout: &Layout) -> Result<()> {
         let path = layout.container(&self.id).join(RECORD);
         let sync = |path: &std::path::Path| std::fs::File::open(path)?.sync_all();
-        sync(&path)
-            .and_then(|()| sync(&layout.container(&self.id)))
-            .map_err(|source| files::failed(format_args!("fsync({path:?})"), source))
+        match sync(&path).and_then(|()| sync(&layout.container(&self.id))) {
+            // Somebody has removed the container meanwhile.
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(|source| files::failed(format_args!("fsync({path:?})"), source)),
+        }
     }
 
     /// Reads it; `None` when there is none.
