@@ -43,7 +43,7 @@ pub(super) struct Logs {
 impl Verb for Logs {
     fn run(self, globals: &Globals) -> Result<u8> {
         let timestamps = self.timestamps;
-        let request = self.request(&Zoned::now())?;
+        let request = self.request(&when::now())?;
         globals.online(async move |remote| show(&remote, request, timestamps).await)
     }
 }

@@ -34,7 +34,7 @@ impl Verb for Top {
                 told.processes.iter().map(|process| format!("{}\n", process.pid)).collect()
             } else {
                 let views: Vec<ProcessView> = told.processes.iter().map(ProcessView::from).collect();
-                format.list(&views, || table(&told.processes, &Zoned::now()))?
+                format.list(&views, || table(&told.processes, &when::now()))?
             };
             output::print(&text)?;
             Ok(0)

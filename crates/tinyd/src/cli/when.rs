@@ -3,6 +3,25 @@
 use jiff::{Timestamp, Zoned, civil::DateTime, tz::TimeZone};
 use tinyd_core::{Error, Result};
 
+/// This moment, in the zone of this client.
+pub(super) fn now() -> Zoned {
+    let name = std::env::var("TZ").ok();
+    Timestamp::now().to_zoned(zone(name.as_deref(), |path| std::fs::read(path).ok()))
+}
+
+/// The zone that `TZ` names, or `/etc/localtime` is; UTC when there is none. One file is read: a library that looks names up
+/// in the whole database takes a millisecond for it.
+fn zone(name: Option<&str>, read: impl Fn(&str) -> Option<Vec<u8>>) -> TimeZone {
+    let file = |path: &str| read(path).and_then(|bytes| TimeZone::tzif("local", &bytes).ok());
+    let zone = match name.map(|name| name.trim_start_matches(':')) {
+        None => file("/etc/localtime"),
+        Some("") => None,
+        Some(path) if path.starts_with('/') => file(path),
+        Some(name) => file(&format!("/usr/share/zoneinfo/{name}")).or_else(|| TimeZone::posix(name).ok()),
+    };
+    zone.unwrap_or(TimeZone::UTC)
+}
+
 /// Reads a point in time, in nanoseconds since the epoch: RFC 3339, a local date or time, seconds since the epoch, or how
 /// long ago, as `10m` or `1h30m`.
 ///
@@ -92,6 +111,26 @@ mod tests {
                 assert!(outcome.unwrap_err().to_string().contains("not a point in time"), "{bad}");
             }
         }
+    }
+
+    #[test]
+    fn the_zone_is_a_name_a_file_or_a_rule() {
+        let zoned = |name: Option<&str>| {
+            let utc: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+            utc.to_zoned(zone(name, |_| None)).strftime("%H:%M").to_string()
+        };
+        assert_eq!(zoned(Some("EST5EDT,M3.2.0,M11.1.0")), "07:00");
+        for utc in [None, Some(""), Some(":/no/such/file"), Some("No/Such")] {
+            assert_eq!(zoned(utc), "12:00", "{utc:?}");
+        }
+        let asked = std::cell::RefCell::new(Vec::new());
+        for name in [None, Some(":Europe/Berlin"), Some("/x")] {
+            zone(name, |path| {
+                asked.borrow_mut().push(path.to_owned());
+                None
+            });
+        }
+        assert_eq!(asked.into_inner(), ["/etc/localtime", "/usr/share/zoneinfo/Europe/Berlin", "/x"]);
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Verb for Ps {
                     .collect()
             } else {
                 let views: Vec<ContainerView> = containers.iter().map(ContainerView::from).collect();
-                format.list(&views, || table(&containers, self.no_trunc, &Zoned::now()))?
+                format.list(&views, || table(&containers, self.no_trunc, &when::now()))?
             };
             output::print(&text)?;
             Ok(0)

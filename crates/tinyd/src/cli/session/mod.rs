@@ -143,7 +143,7 @@ async fn started<P: Protocol>(responses: &mut Streaming<P::Response>) -> Result<
 /// Writes output until the process has ended, and gives its status.
 async fn copy<P: Protocol>(responses: &mut Streaming<P::Response>) -> Result<u8> {
     let (stdout, stderr) = (Sink::stdout()?, Sink::stderr()?);
-    while let Some(event) = next::<P>(responses).await? {
+    while let Some(event) = next::<P>(responses).await.map_err(lost)? {
         match event {
             Event::Output(output) => match output.stream() {
                 pb::Stream::Stdout => stdout.write(&output.data).await?,
@@ -156,15 +156,24 @@ async fn copy<P: Protocol>(responses: &mut Streaming<P::Response>) -> Result<u8>
     Err(Error::new(Kind::Unavailable, "the daemon ended the stream before it told the exit status").into())
 }
 
-async fn next<P: Protocol>(responses: &mut Streaming<P::Response>) -> Result<Option<Event>> {
-    loop {
-        let Some(response) = responses.message().await.map_err(|status| client::error(&status))? else {
-            return Ok(None);
-        };
+async fn next<P: Protocol>(
+    responses: &mut Streaming<P::Response>,
+) -> tinyd_core::Result<Option<Event>> {
+    while let Some(response) = responses.message().await.map_err(|status| client::error(&status))? {
         if let Some(event) = P::event(response) {
             return Ok(Some(event));
         }
     }
+    Ok(None)
+}
+
+/// A daemon that goes away takes no container with it: who reads of the one should know the other.
+fn lost(error: Error) -> Error {
+    if error.kind() != Kind::Unavailable {
+        return error;
+    }
+    Error::new(Kind::Unavailable, format!("{}; the container runs on", error.message()))
+}
 }
 
 /// Sends a resize or a signal. When this many are under way the connection stands still, and so would one more.
