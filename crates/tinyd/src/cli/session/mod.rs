@@ -156,9 +156,7 @@ async fn copy<P: Protocol>(responses: &mut Streaming<P::Response>) -> Result<u8>
     Err(Error::new(Kind::Unavailable, "the daemon ended the stream before it told the exit status").into())
 }
 
-async fn next<P: Protocol>(
-    responses: &mut Streaming<P::Response>,
-) -> tinyd_core::Result<Option<Event>> {
+async fn next<P: Protocol>(responses: &mut Streaming<P::Response>) -> tinyd_core::Result<Option<Event>> {
     while let Some(response) = responses.message().await.map_err(|status| client::error(&status))? {
         if let Some(event) = P::event(response) {
             return Ok(Some(event));
@@ -173,7 +171,6 @@ fn lost(error: Error) -> Error {
         return error;
     }
     Error::new(Kind::Unavailable, format!("{}; the container runs on", error.message()))
-}
 }
 
 /// Sends a resize or a signal. When this many are under way the connection stands still, and so would one more.
