@@ -269,9 +269,28 @@ fn open_joins(plan: &Plan) -> Result<Vec<(u64, OwnedFd)>> {
         let fd = rustix::fs::open(join.path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let fd =
             fd.map_err(|error| Error::invalid(join.field.as_str(), format!("open {}: {error}", join.path)))?;
+        let written =
+            |step: &plan::Step| matches!(step, plan::Step::Sysctl(sysctl) if sysctl.owner == join.flag);
+        if plan.steps.iter().any(written) && is_own_namespace(&fd, join.flag)? {
+            let message = "it is the runtime's own namespace, so its sysctls are the host's: none may be set";
+            return Err(Error::invalid(join.field.as_str(), message));
+        }
         Ok((join.flag, fd))
     };
     plan.namespaces.join.iter().map(open).collect()
+}
+
+/// Whether a namespace that is joined by path is the one that the caller is in.
+fn is_own_namespace(joined: &OwnedFd, kind: u64) -> Result<bool> {
+    let own = match kind {
+        flag::NET => c"/proc/self/ns/net",
+        flag::IPC => c"/proc/self/ns/ipc",
+        flag::UTS => c"/proc/self/ns/uts",
+        _ => return Ok(false),
+    };
+    let own = rustix::fs::stat(own).map_err(|error| kernel("stat(own namespace)", &error))?;
+    let joined = rustix::fs::fstat(joined).map_err(|error| kernel("fstat(namespace)", &error))?;
+    Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
 /// Clones the first process into its namespaces and, on v2, its cgroup.

@@ -16,6 +16,8 @@ pub struct Sysctl {
     pub path: PathBuf,
     /// What is written.
     pub value: String,
+    /// The `CLONE_NEW…` flag of the namespace that it belongs to.
+    pub owner: u64,
     /// Whether a kernel without it is only worth a warning: IPv6 is switched off where it does not exist.
     pub optional: bool,
 }
@@ -67,6 +69,7 @@ fn one(name: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
         name: name.to_owned(),
         path: PathBuf::from(format!("sys/{path}")),
         value: value.to_owned(),
+        owner,
         optional: dotted.starts_with("net.ipv6."),
     })
 }

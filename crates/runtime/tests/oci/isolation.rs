@@ -140,3 +140,16 @@ fn no_descriptor_leads_out_of_the_root() {
         assert_eq!(said.code, 127, "{number}: {said:?}");
     }
 }
+
+#[test]
+fn sysctls_of_the_hosts_namespace_are_refused_by_whatever_path() {
+    let mut bundle = Bundle::new("hostnet").args(&["true"]);
+    for namespace in bundle.spec["linux"]["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "network" {
+            namespace["path"] = json!("/proc/self/ns/net");
+        }
+    }
+    assert_eq!(bundle.run().code, 0);
+    bundle.spec["linux"]["sysctl"] = json!({ "net.ipv4.ip_default_ttl": "64" });
+    bundle.run().fails(1, "its sysctls are the host's");
+}
