@@ -71,10 +71,10 @@ pub struct Environment {
 impl Environment {
     /// Sets `KEY=VALUE`; an entry without `=` is ignored (see [`check_env`]).
     pub fn set(&mut self, entry: &str) {
-        if let Some((key, value)) = entry.split_once('=') {
-            if self.values.insert(key.to_owned(), value.to_owned()).is_none() {
-                self.order.push(key.to_owned());
-            }
+        if let Some((key, value)) = entry.split_once('=')
+            && self.values.insert(key.to_owned(), value.to_owned()).is_none()
+        {
+            self.order.push(key.to_owned());
         }
     }
 
