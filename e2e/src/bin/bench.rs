@@ -147,7 +147,9 @@ impl Contest {
             let imported = Command::new("sh").args(["-c", &tar]).stdout(Stdio::null()).status()?;
             if imported.success() {
                 let run = |options: &[&str]| {
-                    let rest = [&["run", "--rm"], options, &["bench:1", "/bin/true"]].concat();
+                    // Limits that a machine without CAP_SYS_RESOURCE can have.
+                    let rest =
+                        [&["run", "--rm", "--ulimit", "host"], options, &["bench:1", "/bin/true"]].concat();
                     fixed([base.clone(), words(&rest)].concat())
                 };
                 add("podman run (bridge)", run(&[]));
