@@ -115,6 +115,10 @@ pub(super) async fn run<P: Protocol>(remote: &Remote, protocol: P, stdin: bool) 
                 signals::Meaning::Again => raw.iter().for_each(Raw::again),
                 signals::Meaning::Nothing => {}
                 signals::Meaning::Leave(code) => return Ok(code),
+                signals::Meaning::GiveUp(code) => {
+                    say("the container has not ended after three signals, and runs on: 'tinyd kill' ends it");
+                    return Ok(code);
+                }
             },
             () = detached(&mut left) => {
                 drop(raw);

@@ -7,10 +7,7 @@ use tinyd_core::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Input;
-use crate::cli::{
-    failure::{Result, say},
-    terminal,
-};
+use crate::cli::{failure::Result, terminal};
 
 /// Signals that end a program, or that programs give meanings to.
 const PROXIED: [Number; 6] =
@@ -39,6 +36,8 @@ pub(super) enum Meaning {
     Send(Input),
     /// Leave, with this exit code.
     Leave(u8),
+    /// The same, though it has been asked to end this often.
+    GiveUp(u8),
 }
 
 impl Signals {
@@ -86,7 +85,7 @@ impl Signals {
 
     /// What it means.
     pub(super) fn meaning(&mut self, number: i32) -> Meaning {
-        let leave = Meaning::Leave(u8::try_from(128 + number).unwrap_or(u8::MAX));
+        let code = u8::try_from(128 + number).unwrap_or(u8::MAX);
         if number == Number::WINCH.as_raw() {
             return terminal::size().map_or(Meaning::Nothing, |size| Meaning::Send(Input::Resize(size)));
         }
@@ -94,14 +93,13 @@ impl Signals {
             return Meaning::Again;
         }
         if !self.proxied {
-            return leave;
+            return Meaning::Leave(code);
         }
         if [Number::INT.as_raw(), Number::TERM.as_raw()].contains(&number) {
             self.asked_to_end += 1;
         }
         if self.asked_to_end >= PATIENCE {
-            say("the container has not ended after three signals, and runs on: 'tinyd kill' ends it");
-            return leave;
+            return Meaning::GiveUp(code);
         }
         Meaning::Send(Input::Signal(number))
     }
@@ -133,7 +131,7 @@ mod tests {
         for number in [2, 10, 15] {
             assert!(matches!(signals.meaning(number), Meaning::Send(Input::Signal(sent)) if sent == number));
         }
-        assert!(matches!(signals.meaning(2), Meaning::Leave(130)));
+        assert!(matches!(signals.meaning(2), Meaning::GiveUp(130)));
     }
 
     #[test]
