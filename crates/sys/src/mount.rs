@@ -12,7 +12,8 @@ use std::{
 use rustix::{
     fs::CWD,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+        UnmountFlags,
     },
 };
 
@@ -69,7 +70,8 @@ impl<'a> FsContext<'a> {
     /// # Errors
     /// ENODEV when the kernel has no such type.
     pub fn open(kind: &'a str) -> Result<Self> {
-        let fd = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).ask(format_args!("fsopen({kind:?})"))?;
+        let fd =
+            rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).ask(format_args!("fsopen({kind:?})"))?;
         Ok(FsContext { fd, kind })
     }
 
@@ -136,7 +138,8 @@ impl<'a> FsContext<'a> {
 /// # Errors
 /// ENOENT and the like.
 pub fn clone_path(path: &CStr, recursive: bool) -> Result<OwnedFd> {
-    rustix::mount::open_tree(CWD, path, clone_flags(recursive)).ask(format_args!("open_tree({path:?}, clone)"))
+    rustix::mount::open_tree(CWD, path, clone_flags(recursive))
+        .ask(format_args!("open_tree({path:?}, clone)"))
 }
 
 /// As [`clone_path`], of an open file or directory.
@@ -206,7 +209,8 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
 /// # Errors
 /// The kernel's refusal.
 pub fn attach_over_root(mount: BorrowedFd<'_>) -> Result<()> {
-    rustix::mount::move_mount(mount, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).ask("move_mount(fd, /)")
+    rustix::mount::move_mount(mount, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .ask("move_mount(fd, /)")
 }
 
 /// Sets the propagation of the mount at `path` (`MS_SLAVE` and so on), of all below it with `MS_REC`.
@@ -220,20 +224,13 @@ pub fn set_propagation(path: &CStr, flags: u64) -> Result<()> {
 
 /// Makes the mount that is the working directory the root, and takes the old root's tree away.
 ///
-/// Where the root is the kernel's first file system (an initramfs), which cannot be pivoted away, the new mount is entered by
-/// chroot(2) instead.
-///
 /// # Errors
-/// The kernel's refusal.
+/// The kernel's refusal: EINVAL where the old root is the kernel's first file system (an initramfs), which stays for ever.
 pub fn pivot_to_cwd() -> Result<()> {
-    match rustix::process::pivot_root(c".", c".") {
-        Ok(()) => {
-            // The old root lies over the new one now, and "." is it: lift it off.
-            rustix::mount::unmount(c".", UnmountFlags::DETACH).ask("umount2(., MNT_DETACH)")?;
-            rustix::process::chdir(c"/").ask("chdir(/)")
-        }
-        Err(error) => Err(Error::new("pivot_root(., .)", error)),
-    }
+    rustix::process::pivot_root(c".", c".").ask("pivot_root(., .)")?;
+    // The old root lies over the new one now, and "." is it: lift it off.
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).ask("umount2(., MNT_DETACH)")?;
+    rustix::process::chdir(c"/").ask("chdir(/)")
 }
 
 /// The id of the mount that a descriptor is on, for comparing.
@@ -242,7 +239,8 @@ pub fn pivot_to_cwd() -> Result<()> {
 /// The kernel's refusal.
 pub fn mount_id(file: BorrowedFd<'_>) -> Result<u64> {
     let flags = rustix::fs::AtFlags::EMPTY_PATH | rustix::fs::AtFlags::STATX_DONT_SYNC;
-    let stat = rustix::fs::statx(file, c"", flags, rustix::fs::StatxFlags::MNT_ID).ask("statx(fd, mnt_id)")?;
+    let stat =
+        rustix::fs::statx(file, c"", flags, rustix::fs::StatxFlags::MNT_ID).ask("statx(fd, mnt_id)")?;
     Ok(stat.stx_mnt_id)
 }
 

@@ -1,6 +1,9 @@
 //! Namespaces: making, joining, naming, and the id maps of user namespaces.
 
-#![expect(unsafe_code, reason = "setns, unshare and interface ioctls have no safe wrapper for what is done here")]
+#![expect(
+    unsafe_code,
+    reason = "setns, unshare and interface ioctls have no safe wrapper for what is done here"
+)]
 
 use std::{
     io::Write,
@@ -87,7 +90,9 @@ impl Proc {
     /// What the kernel said of opening or writing.
     pub fn write(&self, file: &Path, text: &str) -> Result<()> {
         let fd = path::open_beneath(self.0.as_fd(), file, OFlags::WRONLY | OFlags::NOFOLLOW)?;
-        std::fs::File::from(fd).write_all(text.as_bytes()).ask(format_args!("write(/proc/{}, {text:?})", file.display()))
+        std::fs::File::from(fd)
+            .write_all(text.as_bytes())
+            .ask(format_args!("write(/proc/{}, {text:?})", file.display()))
     }
 
     /// Opens the namespace file `name` (`user`, `net`, ...) of process `pid`.

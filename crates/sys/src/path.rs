@@ -102,7 +102,8 @@ fn make(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> Result<Made> {
         dir = match make_one(&dir, name, kind)? {
             Some(next) => next,
             None => {
-                let link = rustix::fs::readlinkat(&dir, *name, Vec::new()).ask(format_args!("readlinkat({name:?})"))?;
+                let link = rustix::fs::readlinkat(&dir, *name, Vec::new())
+                    .ask(format_args!("readlinkat({name:?})"))?;
                 let mut target: PathBuf = names.iter().take(done).collect();
                 target.push(OsStr::from_bytes(link.as_bytes()));
                 target.extend(names.iter().skip(done + 1));
@@ -141,8 +142,9 @@ fn make_one(dir: &OwnedFd, name: &OsStr, kind: Missing) -> Result<Option<OwnedFd
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(Error::new(format_args!("make {name:?} ({kind:?})"), error)),
     }
-    let opened = rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .ask(format_args!("openat({name:?})"))?;
+    let opened =
+        rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .ask(format_args!("openat({name:?})"))?;
     let stat = rustix::fs::fstat(&opened).ask(format_args!("fstat({name:?})"))?;
     let is_link = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink();
     Ok((!is_link).then_some(opened))

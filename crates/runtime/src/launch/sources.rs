@@ -147,6 +147,7 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<Borrowed
     let layers = lower.iter().map(|layer| layer_mount(layer, userns)).collect::<Result<Vec<_>>>()?;
     let (upper_dir, work_dir) = (open_dir(upper)?, open_dir(work)?);
     let context = FsContext::open("overlay").map_err(step("mount the root"))?;
+    context.set("source", "overlay").map_err(step("mount the root"))?;
     let by_descriptor = layers
         .iter()
         .map(|layer| ("lowerdir+", layer))
@@ -204,6 +205,7 @@ fn overlay_by_path(
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let dirs: Vec<String> = if mapped { layers } else { &plain }.iter().map(path).collect();
     let context = FsContext::open("overlay").map_err(step("mount the root"))?;
+    context.set("source", "overlay").map_err(step("mount the root"))?;
     let options = [("lowerdir", dirs.join(":")), ("upperdir", path(&upper)), ("workdir", path(&work))];
     options
         .iter()
@@ -249,6 +251,7 @@ fn aufs(branches: &str) -> Result<OwnedFd> {
 /// A tmpfs with device nodes, made here since a user namespace cannot make any.
 fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> tinyd_sys::Result<OwnedFd> {
     let context = FsContext::open("tmpfs")?;
+    context.set("source", "tmpfs")?;
     for (key, value) in data {
         match value {
             Some(value) => context.set(key, value)?,
