@@ -133,5 +133,5 @@ fn definition(
 }
 
 pub(super) fn shutting_down() -> Error {
-    Error::new(Kind::Unavailable, "the daemon is shutting down; containers run on")
+    Error::new(Kind::Unavailable, "the daemon is shutting down")
 }

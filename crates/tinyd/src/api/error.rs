@@ -128,6 +128,30 @@ mod tests {
     }
 
     #[test]
+    fn the_page_for_users_has_every_row_of_the_table() {
+        let page = include_str!("../../../../docs/errors.md");
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .map(|line| line.split('|').map(str::trim).collect())
+            .filter(|row: &Vec<_>| row.len() > 5)
+            .collect();
+        let told: Vec<_> =
+            rows.iter().filter(|row| row[1].starts_with('`')).map(|row| (row[1], row[2], row[3])).collect();
+        let table: Vec<_> = Kind::ALL
+            .map(|kind| {
+                let code = kind.grpc_code();
+                (
+                    format!("`{}`", kind.reason()),
+                    format!("{code} {:?}", Code::from(code)),
+                    kind.exit_code().to_string(),
+                )
+            })
+            .into();
+        let table: Vec<_> = table.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
+        assert_eq!(told, table);
+    }
+
+    #[test]
     fn a_field_at_fault_is_a_field_violation() {
         let status = status(&Error::invalid("--mem", "5q is not a size"));
         let violations = status.get_details_bad_request().unwrap().field_violations;

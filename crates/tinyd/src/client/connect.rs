@@ -1,6 +1,8 @@
 //! From an address to a channel whose daemon has answered. A connection is made here and now, so that what stands in its way is
 //! told in plain words and not by the first call.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the libraries' enums of errors are open")]
+
 use std::{
     future::Future,
     io,
@@ -30,6 +32,8 @@ use crate::tls::{self, Files, PemFile};
 
 /// How long each step of connecting may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a daemon without TLS, which can only be on this host, may take for its first word. One with TLS waits for ours.
+const PLAIN_PATIENCE: Duration = Duration::from_secs(2);
 /// How long without a sign of life until the daemon is asked for one, and how long it has to answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How much output may be on its way to this client, in bytes.
@@ -45,8 +49,14 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Channel> {
         Endpoint::Unix(path) => to_socket(path).await,
         Endpoint::Tcp { authority, tls } => to_host(authority, tls.as_ref()).await,
     };
-    let stream =
-        stream.map_err(|error| error.context(format_args!("cannot reach the daemon at {endpoint}")))?;
+    // A file that cannot be used says so itself: nobody has been called yet.
+    let unreached = |error: Error| {
+        if error.kind() == Kind::InvalidArgument {
+            return error;
+        }
+        error.context(format_args!("cannot reach the daemon at {endpoint}"))
+    };
+    let stream = stream.map_err(unreached)?;
     channel(endpoint, stream).await
 }
 
@@ -62,7 +72,7 @@ async fn to_socket(path: &Path) -> Result<Greeted> {
         ),
         _ => unavailable(&error.to_string()),
     })?;
-    greeted(stream).await.map_err(|error| match error.kind() {
+    greeted(stream, PATIENCE).await.map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => unavailable(
             "it closed the connection: its log says why (a user it does not serve, too many connections)",
         ),
@@ -75,21 +85,26 @@ async fn to_host(authority: &str, files: Option<&TlsFiles>) -> Result<Greeted> {
         .ok_or_else(|| Error::invalid("--host", format!("{authority:?} is not HOST:PORT")))?;
     let config = files.map(|files| tls::client(&files.named())).transpose()?;
     let stream = open(host, port).await?;
-    let Some(config) = config else {
-        return greeted(stream).await.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidData => unavailable(
-                "it closed the connection: a daemon that serves TLS wants --tlscacert, --tlscert and --tlskey",
-            ),
-            _ => unavailable(&error.to_string()),
-        });
-    };
+    let Some(config) = config else { return plain(stream).await };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| {
         Error::invalid("--host", format!("{host:?} is not a name for a certificate: {error}"))
     })?;
     let refused = |error: io::Error| unavailable(&tls::of_daemon(&error));
     let stream =
         in_time(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.map_err(refused)?;
-    greeted(stream).await.map_err(refused)
+    greeted(stream, PATIENCE).await.map_err(refused)
+}
+
+/// A daemon without TLS. Only one on this host is spoken to: nobody else can be told from an impostor.
+async fn plain(stream: TcpStream) -> Result<Greeted> {
+    const WANTS: &str = "a daemon that serves TLS wants --tlscacert, --tlscert and --tlskey";
+    if !stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
+        return Err(Error::invalid(
+            "--tlscacert",
+            "missing: another host is reached by mutual TLS only, with --tlscacert, --tlscert and --tlskey",
+        ));
+    }
+    greeted(stream, PLAIN_PATIENCE).await.map_err(|error| unavailable(&format!("{error}: {WANTS}")))
 }
 
 /// Tries a host's addresses in turn.
@@ -142,9 +157,13 @@ async fn channel(endpoint: &Endpoint, stream: Greeted) -> Result<Channel> {
 }
 
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(PATIENCE, step)
-        .await
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s")))
+    within(PATIENCE, step).await
+}
+
+async fn within<T>(patience: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late =
+        || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", patience.as_secs()));
+    timeout(patience, step).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn unavailable(message: &str) -> Error {
@@ -162,10 +181,10 @@ struct Greeted {
 
 /// Waits until the daemon has said something. HTTP/2 servers speak first (their SETTINGS), so silence or an alert here is the
 /// answer to the handshake, and no byte of a request has been sent yet.
-async fn greeted(stream: impl Transport + 'static) -> io::Result<Greeted> {
+async fn greeted(stream: impl Transport + 'static, patience: Duration) -> io::Result<Greeted> {
     let mut stream: Pin<Box<dyn Transport>> = Box::pin(stream);
     let mut ahead = vec![0; 256];
-    let length = in_time(stream.read(&mut ahead)).await?;
+    let length = within(patience, stream.read(&mut ahead)).await?;
     if length == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon closed the connection"));
     }

@@ -1,6 +1,8 @@
 //! Opens the places to listen at: a unix socket with the right owner and mode before anybody can connect, TCP ports with TLS. A
 //! socket that an earlier daemon left is taken away; one that a daemon listens on is not.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the libraries' enums of errors are open")]
+
 use std::{
     fs, io,
     net::SocketAddr,

@@ -1,6 +1,8 @@
 //! `tinyd cert`: an authority of one's own, and certificates for daemons and clients. Nothing is ever overwritten unasked, and a
 //! key is readable by its owner alone from the first byte.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the libraries' enums of errors are open")]
+
 use std::{
     fs,
     io::{self, Write},

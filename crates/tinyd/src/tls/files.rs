@@ -1,5 +1,7 @@
 //! The three PEM files of mutual TLS. An error names the file and the flag it was given with.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the libraries' enums of errors are open")]
+
 use std::path::Path;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};

@@ -1,6 +1,8 @@
 //! Why a handshake was refused, in words that say what to do. In TLS 1.3 a client learns that its certificate was refused only by
 //! an alert after its own handshake is over, so both directions are told here.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the libraries' enums of errors are open")]
+
 use std::io;
 
 use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as Tls};

@@ -186,7 +186,7 @@ impl From<NetworkDetails> for pb::InspectNetworkResponse {
 impl From<VolumeView> for pb::Volume {
     fn from(volume: VolumeView) -> Self {
         pb::Volume {
-            name: volume.name.into(),
+            name: volume.name,
             mountpoint: volume.mountpoint.to_string_lossy().into_owned(),
             labels: volume.labels,
             created_unix_nanos: volume.created_unix_nanos,
@@ -197,10 +197,7 @@ impl From<VolumeView> for pb::Volume {
 
 impl From<Pruned> for pb::PruneVolumesResponse {
     fn from(pruned: Pruned) -> Self {
-        pb::PruneVolumesResponse {
-            removed: pruned.removed.into_iter().map(Into::into).collect(),
-            freed_bytes: pruned.freed_bytes,
-        }
+        pb::PruneVolumesResponse { removed: pruned.removed, freed_bytes: pruned.freed_bytes }
     }
 }
 
