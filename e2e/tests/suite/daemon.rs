@@ -86,32 +86,28 @@ fn a_request_of_five_mebibytes_is_refused_and_the_daemon_lives() {
     sandbox.expect_nothing();
 }
 
-/// The time in which half of the starts are done.
-fn median_start(program: &str, arg: &str) -> Duration {
-    let mut times: Vec<Duration> = (0..60)
-        .map(|_| {
-            let begun = Instant::now();
-            let status = Command::new(program)
-                .arg(arg)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            assert!(status.unwrap().success(), "{program} {arg}");
-            begun.elapsed()
-        })
-        .collect();
-    times.sort();
-    times[times.len() / 2]
+/// The quickest of many starts: what others on the machine do is not in it.
+fn quickest_start(program: &str, arg: &str) -> Duration {
+    let times = (0..60).map(|_| {
+        let begun = Instant::now();
+        let status = Command::new(program)
+            .arg(arg)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "{program} {arg}");
+        begun.elapsed()
+    });
+    times.min().unwrap_or_default()
 }
 
 #[test]
 fn both_binaries_start_as_fast_as_true() {
-    // Promised is a millisecond (docs/promises.md, measured by the bench); the suite runs beside others, so it allows more.
-    let limit = tinyd_e2e::patience(Duration::from_millis(3));
-    let base = median_start("/bin/true", "--version");
+    let limit = tinyd_e2e::patience(Duration::from_millis(1));
+    let base = quickest_start("/bin/true", "--version");
     for name in ["tinyd", "tinyrun"] {
-        let took = median_start(&bin_dir().join(name).display().to_string(), "--version");
+        let took = quickest_start(&bin_dir().join(name).display().to_string(), "--version");
         assert!(took < base + limit, "{name} --version takes {took:?}, /bin/true {base:?}");
     }
 }

@@ -49,7 +49,10 @@ fn address(sandbox: &Sandbox, who: &str) -> String {
 
 #[test]
 fn the_default_bridge() {
-    let sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::without_daemon(tinyd_e2e::Options::default());
+    // A new network may begin with what the machine has.
+    let _ = sandbox.host().sh("echo 0 > /proc/sys/net/ipv4/ip_forward").expect_ok();
+    sandbox.start_daemon();
     sandbox.run(&["--name", "c"], &["sleep", "1000"]);
     assert!(sandbox.host().links().iter().any(|link| link == "Tiny-docker"));
     let routes = sandbox.exec("c", &["ip", "route"]);
