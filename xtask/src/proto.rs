@@ -69,7 +69,7 @@ mod tests {
                 // Paths of messages, fields, enums, values, services and methods (descriptor.proto's field numbers).
                 let item = matches!(
                     place.path.as_slice(),
-                    [4 | 5 | 6, _] | [4, _, 2, _] | [5, _, 2, _] | [6, _, 2, _] | [4, _, 3, _]
+                    [4..=6, _] | [4, _, 2, _] | [5, _, 2, _] | [6, _, 2, _] | [4, _, 3, _]
                 );
                 let line = place.span.first().map_or(0, |line| line + 1);
                 assert!(!item || place.leading_comments.is_some(), "{}:{line} has no comment", file.name());
