@@ -2,8 +2,13 @@
 
 use std::pin::Pin;
 
+use futures_util::{
+    StreamExt, future,
+    stream::{self, Stream},
+};
 use tinyd_core::{Error, Kind, config::Signal};
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -98,8 +103,7 @@ impl Containers for Api {
         let lines = read(self.engine.logs(&request.container, convert::log_query(&request)).await)?;
         let lines = ReceiverStream::new(lines)
             .map(|line| line.map(pb::LogsResponse::from).map_err(|error| error::status(&error)));
-        let ended = futures_util::StreamExt::take_until(lines, self.ending.clone().cancelled_owned());
-        Ok(Response::new(Box::pin(ended)))
+        Ok(Response::new(Box::pin(until(self.ending.clone(), lines))))
     }
 
     type AttachStream = Many<pb::AttachResponse>;
@@ -130,6 +134,16 @@ fn definition(
     config: Option<pb::ContainerConfig>,
 ) -> tinyd_core::Result<tinyd_core::config::ContainerConfig> {
     required("config", config)?.try_into()
+}
+
+/// A stream that ends with an error when the daemon does, so that nobody takes a part for the whole.
+fn until<T: Send>(
+    ending: CancellationToken,
+    items: impl Stream<Item = Result<T, Status>> + Send,
+) -> impl Stream<Item = Result<T, Status>> + Send {
+    let cut = ending.clone();
+    let last = async move { cut.is_cancelled().then(|| Err(error::status(&shutting_down()))) };
+    items.take_until(ending.cancelled_owned()).chain(stream::once(last).filter_map(future::ready))
 }
 
 pub(super) fn shutting_down() -> Error {
