@@ -27,7 +27,7 @@ pub struct Exit {
 ///    └────────────► Paused ────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "status")]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Defined; nothing of it runs.
     Created,

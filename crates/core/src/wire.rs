@@ -104,7 +104,7 @@ pub fn json_frame<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error>
 
 /// What the daemon asks of a shim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "ask")]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Make the container up to, but not including, its program. Once per shim. Answer: [`Message::Created`]; after
     /// [`Message::Failed`] nothing is left and the shim ends.
@@ -161,7 +161,7 @@ pub enum Request {
 
 /// What a shim says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "say")]
+#[serde(rename_all = "snake_case")]
 pub enum Message {
     /// The container waits before its program.
     ///
@@ -267,7 +267,7 @@ pub struct ShimRecord {
 
 /// What a root file system is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case")]
 pub enum Rootfs {
     /// overlayfs.
     Overlay {
@@ -292,7 +292,7 @@ pub enum Rootfs {
 
 /// Which system call filter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case")]
 pub enum Seccomp {
     /// The runtime's built-in default profile, for the capabilities of the process.
     Default,

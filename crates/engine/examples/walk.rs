@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -98,6 +99,7 @@ async fn streams(engine: &Engine, config: ContainerConfig) -> Result<()> {
 }
 
 async fn background(engine: &Engine, config: ContainerConfig) -> Result<()> {
+    engine.volume_create(Some(Name::parse("NAME", "data")?), BTreeMap::new()).await?;
     let config = ContainerConfig {
         name: Some(Name::parse("--name", "web")?),
         ports: vec![Port::parse("-p", "8080:80")?],

@@ -74,7 +74,7 @@ fn write(inner: &Inner, record: &Record, purpose: Purpose) -> Result<()> {
     for mount in &record.config.mounts {
         match &mount.source {
             MountSource::Host(path) => make_host_dir(path)?,
-            MountSource::Volume(name) => drop(volumes::ensure(inner, name)?),
+            MountSource::Volume(name) => drop(volumes::files_of(inner, name)?),
             MountSource::Tmpfs { .. } => {}
         }
     }

@@ -325,7 +325,7 @@ fn binds(inner: &Inner, record: &Record) -> Result<Vec<Bind>> {
                 crate::check::make_host_dir(path)?;
                 PathBuf::from(path)
             }
-            MountSource::Volume(name) => crate::volumes::ensure(inner, name)?,
+            MountSource::Volume(name) => crate::volumes::files_of(inner, name)?,
             MountSource::Tmpfs { .. } => continue,
         };
         binds.push(Bind { source, target: mount.target.clone(), read_only: mount.read_only });

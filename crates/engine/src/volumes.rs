@@ -36,13 +36,22 @@ pub(crate) fn create(
     inspect(inner, name.as_str())
 }
 
-/// Makes sure that a volume is there; returns where its files are.
-pub(crate) fn ensure(inner: &Inner, name: &Name) -> Result<PathBuf> {
-    find_or_make(inner, name, BTreeMap::new())?;
-    Ok(inner.layout.volume_data(name))
+/// Where the files of a volume are that a container asks for. It must be there: a mistyped name, or a relative path, would
+/// otherwise be an empty volume that nobody looks for.
+pub(crate) fn files_of(inner: &Inner, name: &Name) -> Result<PathBuf> {
+    match read(&inner.layout, name)? {
+        Some(_) => Ok(inner.layout.volume_data(name)),
+        None => Err(Error::new(
+            Kind::NotFound,
+            format!(
+                "\"{name}\" is not an absolute host path, and no volume is called so: `tinyd volume create {name}` makes one"
+            ),
+        )
+        .of_field("-v")),
+    }
 }
 
-/// Two containers may want the same new volume at once: one makes it.
+/// Two clients may make the same volume at once: one makes it.
 fn find_or_make(inner: &Inner, name: &Name, labels: BTreeMap<String, String>) -> Result<()> {
     let _one = inner.volumes.lock().unwrap_or_else(PoisonError::into_inner);
     match read(&inner.layout, name)? {

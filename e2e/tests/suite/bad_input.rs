@@ -53,8 +53,10 @@ fn volumes() {
 
 #[test]
 fn issue_2_spells_a_relative_volume_so() {
-    // `relative:/x` could be a named volume: tinyd takes it as one, as Docker does; with a slash it is a path.
+    // `relative` could be the name of a volume. Docker would make one; here a volume is made by `volume create` alone.
     let sandbox = Sandbox::new();
+    refused(&sandbox, &["-v", "relative:/x"], &["-v", "\"relative\"", "absolute", "volume create relative"]);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "");
     refused(&sandbox, &["-v", "./relative:/x"], &["-v", "./relative", "absolute"]);
 }
 

@@ -16,6 +16,7 @@ fn the_daemon_executes_nothing_but_tinyrun() {
         ..Options::default()
     });
     sandbox.ok(&["network", "create", "--subnet", "192.168.10.0/24", "mynet"]);
+    sandbox.ok(&["volume", "create", "vol"]);
     sandbox.run(
         &["--name", "c", "--net", "mynet", "-p", "8080:80", "-v", "vol:/vol", "--mem", "64m"],
         &["sleep", "1000"],

@@ -85,6 +85,7 @@ fn volumes_are_nosuid_and_nodev() {
 #[test]
 fn a_named_volume_outlives_its_containers() {
     let sandbox = Sandbox::new();
+    sandbox.ok(&["volume", "create", "data"]);
     let id = sandbox
         .run(&["--name", "c", "-v", "data:/data"], &["sh", "-c", "echo kept > /data/file; sleep 1000"]);
     tinyd_e2e::wait_for("the file", 5, || {

@@ -26,7 +26,7 @@ pub struct Mount {
 pub enum MountSource {
     /// A file or directory of the host, absolute. A missing directory is made.
     Host(String),
-    /// A named volume. Made when missing.
+    /// A named volume, which must exist.
     Volume(Name),
     /// Memory.
     Tmpfs {

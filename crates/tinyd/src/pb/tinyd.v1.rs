@@ -96,7 +96,7 @@ pub mod mount {
         /// A file or directory of the host, absolute. A missing directory is made.
         #[prost(string, tag = "1")]
         HostPath(::prost::alloc::string::String),
-        /// A named volume. Made when missing.
+        /// A named volume, which must exist.
         #[prost(string, tag = "2")]
         Volume(::prost::alloc::string::String),
         /// Memory.

@@ -7,7 +7,7 @@ use tinyd_core::{Result, config::Mount};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Files")]
 pub(super) struct MountArgs {
-    /// A file or directory of the host, or a named volume; what is missing is made; several may be given
+    /// A file or directory of the host, made if it is missing, or a named volume; several may be given
     #[arg(short = 'v', long, value_name = "HOST|NAME:CONTAINER[:ro]")]
     volume: Vec<String>,
     /// A file system in memory: /tmp, /run:size=64m,mode=1777,exec; several may be given
