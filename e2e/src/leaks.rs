@@ -305,9 +305,12 @@ pub(crate) fn clean(sandbox: &mut Sandbox) {
     }
     let deadline = Instant::now() + patience(GRACE);
     loop {
-        thaw(&cgroup_dirs(sandbox));
+        let groups = cgroup_dirs(sandbox);
+        thaw(&groups);
         let pids = process_ids(sandbox);
-        if pids.is_empty() || Instant::now() > deadline {
+        // A group can be removed a moment after its last process has ended.
+        remove_cgroups(groups.clone());
+        if (pids.is_empty() && groups.is_empty()) || Instant::now() > deadline {
             break;
         }
         for pid in pids {
@@ -315,7 +318,6 @@ pub(crate) fn clean(sandbox: &mut Sandbox) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    remove_cgroups(cgroup_dirs(sandbox));
     let _ = fs::remove_dir_all(&sandbox.run_dir);
     let _ = fs::remove_dir_all(&sandbox.base);
 }

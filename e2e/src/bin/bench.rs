@@ -128,9 +128,9 @@ impl Contest {
             })
         };
         add("tinyrun run", oci(words(&[&tinyrun])));
+        // crun refuses v1 hierarchies with an empty v2 beside them: it gets a view without the latter, and podman gets runc.
+        let hybrid = Path::new("/sys/fs/cgroup/unified").is_dir();
         if let Some(crun) = found("crun") {
-            // crun refuses v1 hierarchies with an empty v2 beside them: it gets a view without the latter.
-            let hybrid = Path::new("/sys/fs/cgroup/unified").is_dir();
             let view = ["unshare", "-m", "sh", "-c", "umount /sys/fs/cgroup/unified; exec \"$0\" \"$@\""];
             add(
                 "crun run",
@@ -143,13 +143,16 @@ impl Contest {
         if let Some(podman) = found("podman") {
             let mut base = words(&[&podman, "--root", &format!("{}/podman", work.display())]);
             base.extend(words(&["--runroot", &format!("{}/podman-run", work.display())]));
+            if let Some(runc) = found("runc").filter(|_| hybrid) {
+                base.extend(words(&["--runtime", &runc]));
+            }
             let tar = format!("tar -C {image} -cf - . | {} import -q - bench:1", base.join(" "));
             let imported = Command::new("sh").args(["-c", &tar]).stdout(Stdio::null()).status()?;
             if imported.success() {
                 let run = |options: &[&str]| {
                     // Limits that a machine without CAP_SYS_RESOURCE can have.
-                    let rest =
-                        [&["run", "--rm", "--ulimit", "host"], options, &["bench:1", "/bin/true"]].concat();
+                    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
+                    let rest = [&["run", "--rm"], &limits[..], options, &["bench:1", "/bin/true"]].concat();
                     fixed([base.clone(), words(&rest)].concat())
                 };
                 add("podman run (bridge)", run(&[]));
