@@ -109,3 +109,25 @@ fn a_failure_names_the_step_and_leaves_nothing() {
     let out = bundle.tinyrun("state ghost");
     assert!(out.code != 0 && out.stderr.contains("ghost"), "{out:?}");
 }
+
+#[test]
+fn a_parent_cgroup_that_somebody_has_only_just_made_will_do() {
+    // Two containers that start at once share a new parent: one makes it, the other must not find its cpuset empty (ENOSPC).
+    let bundle = Bundle::new(&["echo", "entered"]);
+    let parent = bundle.id.as_str();
+    let hierarchy =
+        ["/sys/fs/cgroup/cpuset", "/sys/fs/cgroup"].into_iter().find(|dir| fs::exists(dir).unwrap());
+    let dir = std::path::Path::new(hierarchy.unwrap()).join(parent);
+    fs::create_dir(&dir).unwrap();
+    let config = format!("{}/config.json", bundle.bundle);
+    let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    spec["linux"]["cgroupsPath"] = json!(format!("/{parent}/c"));
+    fs::write(config, spec.to_string()).unwrap();
+    let out = bundle.tinyrun(&format!("run --bundle {} {}", bundle.bundle, bundle.id)).expect_ok();
+    assert_eq!(out.stdout, "entered\n");
+    // A parent that was named is its namer's, in every hierarchy.
+    fs::remove_dir(dir).unwrap();
+    for entry in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let _ = fs::remove_dir(entry.path().join(parent));
+    }
+}

@@ -67,7 +67,7 @@ pub(super) struct Made {
 }
 
 /// Makes a cgroup and the parents that are missing. `before` sees each parent before a child is made in it or found, `after` sees
-/// each parent and the new child.
+/// each parent and its child, new or found: what it sets must be fine to set twice.
 ///
 /// # Errors
 /// `AlreadyExists` when the cgroup has processes; what was made is removed again.
@@ -126,7 +126,10 @@ fn make_parts(
                 child
             }
             Err(error) if error.io_kind() == std::io::ErrorKind::AlreadyExists => {
-                parent.open_beneath(name).map_err(told)?
+                let child = parent.open_beneath(name).map_err(told)?;
+                // Who made it, for a container that starts beside this one, may not have come to that yet.
+                after(&parent, &child)?;
+                child
             }
             Err(error) => return Err(told(error)),
         };
