@@ -21,8 +21,12 @@ fn every_namespace_is_its_own() {
 #[test]
 fn two_containers_share_nothing() {
     let sandbox = Sandbox::new();
-    let ask = || sandbox.out(&[], &["sh", "-c", "readlink /proc/self/ns/net; cat /proc/self/uid_map"]);
-    let (one, other) = (ask(), ask());
+    // Both at once: the kernel gives the number of a namespace that is gone to the next.
+    sandbox.run(&["--name", "a"], &["sleep", "1000"]);
+    sandbox.run(&["--name", "b"], &["sleep", "1000"]);
+    let ask =
+        |who: &str| sandbox.exec(who, &["sh", "-c", "readlink /proc/self/ns/net; cat /proc/self/uid_map"]);
+    let (one, other) = (ask("a"), ask("b"));
     let lines = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let (one, other) = (lines(&one), lines(&other));
     assert_ne!(one[0], other[0], "network");
