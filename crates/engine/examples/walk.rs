@@ -410,6 +410,7 @@ async fn recovery(engine: Engine, config: Config, ending: ContainerConfig) -> Re
     println!("{second}");
     engine.close().await;
     drop(engine);
+    // One of them ends while there is no engine.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let engine = Engine::open(config).await?;
     assert!(matches!(engine.inspect(long.as_str()).await?.state, State::Running { .. }));

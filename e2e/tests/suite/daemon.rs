@@ -161,6 +161,7 @@ fn a_client_that_does_not_read_costs_no_memory() {
     ]);
     let mut client = Background::unread(client, "an attached client that does not read");
     wait_for("the container", 10, || sandbox.ok(&["ps"]).contains("RUNNING").then_some(()));
+    // Time for memory to grow, were it to.
     std::thread::sleep(Duration::from_secs(2));
     let after = resident_kib(sandbox.daemon_pid());
     client.signal(rustix::process::Signal::KILL);

@@ -73,12 +73,15 @@ fn containers_outlive_a_killed_daemon() {
     sandbox.run(&["--name", "ends", "-v", &format!("{gate}:/gate")], &["sh", "-c", ends]);
     wait_for("the server", 5, || ask(&sandbox, "127.0.0.1:8080"));
     let before = sandbox.ok(&["exec", "counter", "cat", "/proc/1/stat"]);
+    let supervisor = sandbox.parent_of(sandbox.pid_of(&["sh", "-c", ends]));
 
     sandbox.kill_daemon();
     assert!(ask(&sandbox, "127.0.0.1:8080").is_some(), "ports work without a daemon");
     std::fs::write(format!("{gate}/go"), "").unwrap();
-    // Longer than the container that ends needs.
-    std::thread::sleep(Duration::from_millis(500));
+    let gone = format!("/proc/{supervisor}");
+    wait_for("the end of the container, and of its supervisor", 5, || {
+        (!std::fs::exists(&gone).unwrap()).then_some(())
+    });
     sandbox.start_daemon();
 
     let table = sandbox.ok(&["ps", "-a"]);
@@ -140,6 +143,7 @@ fn a_daemon_killed_at_any_moment_of_run_leaves_nothing_that_the_next_does_not_cl
         let volume = format!("{dir}:/vol");
         let mut client =
             sandbox.spawn(&["run", "-v", &volume, "-p", "8080:80", "-i", &image, "sleep", "1000"]);
+        // The moment is what is varied: nobody can say where in the run it falls.
         std::thread::sleep(tinyd_e2e::patience(Duration::from_millis(pause_ms)));
         sandbox.kill_daemon();
         client.wait();

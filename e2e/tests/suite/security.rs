@@ -118,6 +118,7 @@ fn the_daemons_sockets_are_not_there() {
         assert_eq!(attempt(&sandbox, &["connect-unix", &path]), "ENOENT 2");
     }
     sandbox.run(&["--net", "host", "--name", "h"], &["sleep", "1000"]);
+    // grep -c that counts 0 ends with 1: the count is what is asked for.
     let abstract_ones = sandbox.exec("h", &["sh", "-c", "grep -c '@.*tiny' /proc/net/unix || true"]);
     assert_eq!(
         abstract_ones, "0",

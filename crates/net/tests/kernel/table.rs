@@ -277,7 +277,7 @@ fn thousand_ports() -> Vec<&'static str> {
 
 /// What things cost: `TINYD_NET_TEST_SHOW=1 cargo test --release -p tinyd-net prices -- --ignored --nocapture`.
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: it prints prices and asserts nothing, so it has no place in a test run"]
 fn prices() {
     on_a_host_of_its_own("table::prices", || {
         let host = Host::new();

@@ -159,6 +159,7 @@ fn a_client_that_does_not_read_costs_nothing_and_one_that_is_gone_holds_nobody()
     plan.log_path = None;
     shim.run(plan);
     let lazy = attached(&shim, false);
+    // Time for memory to grow, were it to.
     std::thread::sleep(Duration::from_millis(500));
     assert!(shim.memory_kib("Private_Dirty") < 2048);
     // Another one gets nothing either, until the first has gone.
@@ -406,6 +407,7 @@ fn a_shim_without_descriptors_rests_and_goes_on() {
     until("descriptors run out", || shim.said().contains("rest"));
     // It still hears those it knows, and wastes no time.
     assert!(matches!(client.ask(&Request::Status), Message::Status(_)));
+    // A spin is seen over a time: half a second of it would be 50 ticks.
     let used = cpu_ticks(pid);
     std::thread::sleep(Duration::from_millis(500));
     assert!(cpu_ticks(pid) - used < 10, "it spins");
@@ -469,6 +471,7 @@ fn an_idle_shim_is_small() {
     assert!(matches!(client.message(), Some(Message::ExecStarted { .. })));
     assert_eq!(client.message(), Some(Message::ExecExited { code: 0 }));
     drop(client);
+    // It trims itself when it has had nothing to do for a while.
     std::thread::sleep(Duration::from_secs(1));
     let (pss, dirty) = (shim.memory_kib("Pss:"), shim.memory_kib("Private_Dirty"));
     eprintln!("an idle shim: Pss {pss} KiB, {dirty} KiB of it changed");
