@@ -1,7 +1,7 @@
 //! Capabilities: the default set, and what `--cap-add` and `--cap-drop` make of it.
 
 use tinyd_core::{Error, Result};
-use tinyd_sys::creds::CAPABILITIES as ALL;
+pub(crate) use tinyd_sys::creds::CAPABILITIES as ALL;
 
 /// Docker's default set less MKNOD, AUDIT_WRITE and NET_RAW.
 pub(crate) const DEFAULT: [&str; 11] = [
