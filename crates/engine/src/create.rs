@@ -132,7 +132,7 @@ fn place(tables: &mut Tables, config: &mut ContainerConfig) -> Result<Endpoint> 
         NetworkMode::Host => Ok(Endpoint::Host),
         NetworkMode::None => Ok(Endpoint::None),
         NetworkMode::Container(who) => {
-            let other = tables.find(who).map_err(|error| error.of_field("--network"))?;
+            let other = tables.find(who).map_err(|error| error.of_field("--net"))?;
             let view = other.view();
             if !view.state.is_alive() {
                 return Err(Error::new(
@@ -143,7 +143,7 @@ fn place(tables: &mut Tables, config: &mut ContainerConfig) -> Result<Endpoint> 
                         view.state.word()
                     ),
                 )
-                .of_field("--network"));
+                .of_field("--net"));
             }
             let endpoint = match &other.record.endpoint {
                 Endpoint::Bridge { .. } | Endpoint::None => Endpoint::Container(other.record.id.clone()),

@@ -129,7 +129,7 @@ impl Tables {
             .get_mut(network)
             .filter(|found| found.bridge.is_some())
             .ok_or_else(|| no_network(network))?;
-        let ip = found.pool.allocate(used).map_err(|error| error.of_field("--network"))?;
+        let ip = found.pool.allocate(used).map_err(|error| error.of_field("--net"))?;
         Ok(Endpoint::Bridge {
             network: network.clone(),
             ip,
@@ -182,7 +182,7 @@ impl Tables {
 /// There is no such network.
 pub(crate) fn no_network(name: &Name) -> Error {
     Error::new(Kind::NotFound, format!("no network is called {name:?}", name = name.as_str()))
-        .of_field("--network")
+        .of_field("--net")
 }
 
 /// Whether two published ports want the same socket.

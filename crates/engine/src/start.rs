@@ -253,7 +253,7 @@ impl Owner {
                 Kind::WrongState,
                 format!("container {}, whose network it shares, does not run", other.short()),
             )
-            .of_field("--network")
+            .of_field("--net")
         })?;
         Ok(Some(format!("/proc/{pid}/ns/net")))
     }

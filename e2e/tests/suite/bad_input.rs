@@ -95,7 +95,9 @@ fn names() {
 #[test]
 fn strangers() {
     let sandbox = Sandbox::new();
-    refused(&sandbox, &["--net", "ghost"], &["ghost"]);
+    for spelling in ["--net", "--network"] {
+        refused(&sandbox, &[spelling, "ghost"], &["--net: ", "ghost"]);
+    }
     refused(&sandbox, &["-u", "ghost"], &["ghost"]);
     for verb in [
         "stop", "kill", "rm", "start", "logs", "inspect", "wait", "pause", "unpause", "top", "port",
