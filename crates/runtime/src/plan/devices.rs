@@ -46,7 +46,10 @@ pub fn plan(devices: &[oci::Device], ids: Option<&IdMaps>) -> Result<Dev> {
         let (name, node) = one(&format!("linux.devices[{at}]"), device, ids)?;
         // The configuration may give a standard node another mode or owner.
         nodes.retain(|(seen, _)| *seen != name);
-        nodes.push((name, node));
+        // The links are there in any case: an engine that lists all of the host's devices lists the host's ptmx too.
+        if !LINKS.iter().any(|(link, _)| Path::new(link) == name) {
+            nodes.push((name, node));
+        }
     }
     Ok(Dev { nodes, owner })
 }
@@ -123,6 +126,13 @@ mod tests {
         let found: Vec<_> = dev.nodes.iter().filter(|(name, _)| name == Path::new("tty")).collect();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1.mode, 0o620);
+    }
+
+    /// podman and containerd list every device of the host in a privileged container's configuration.
+    #[test]
+    fn the_hosts_ptmx_does_not_take_the_place_of_the_containers() {
+        let dev = plan(&[device("/dev/ptmx")], None).unwrap();
+        assert!(dev.nodes.iter().all(|(name, _)| name != Path::new("ptmx")));
     }
 
     #[test]
