@@ -219,6 +219,8 @@ pub struct Process {
     pub started_unix_nanos: i64,
     /// The kernel's letter for its state.
     pub state: String,
+    /// Whether the kernel takes it apart already.
+    pub is_ending: bool,
     /// Its arguments.
     pub command: Vec<String>,
 }

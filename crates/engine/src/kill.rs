@@ -1,19 +1,29 @@
 //! `kill`: a signal for the first process.
 
+use std::sync::Arc;
+
 use tinyd_core::{ContainerId, Kind, Result, State, config::Signal, wire::Request};
 
 use crate::{
     Inner,
     container::{Input, Owner},
+    stop,
 };
 
-/// Sends a signal to a container's first process.
-pub(crate) async fn kill(inner: &Inner, who: &str, signal: Signal) -> Result<ContainerId> {
+/// Sends a signal to a container's first process. SIGKILL has ended it by the time of the answer: nobody who asks next is told
+/// that it runs.
+pub(crate) async fn kill(inner: &Arc<Inner>, who: &str, signal: Signal) -> Result<ContainerId> {
     let handle = inner.registry.find(who)?;
     match handle.ask(|reply| Input::Signal(signal.number(), reply)).await {
-        Err(error) if error.kind() == Kind::Unavailable => Err(handle.ended_meanwhile("kill", error).await),
-        other => other.map(|()| handle.record.id.clone()),
+        Err(error) if error.kind() == Kind::Unavailable => {
+            return Err(handle.ended_meanwhile("kill", error).await);
+        }
+        asked => asked?,
     }
+    if signal == Signal::KILL {
+        stop::dies(inner, &handle, "kill").await?;
+    }
+    Ok(handle.record.id.clone())
 }
 
 impl Owner {

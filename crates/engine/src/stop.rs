@@ -52,6 +52,14 @@ async fn end(inner: &Arc<Inner>, handle: &Handle, timeout_secs: Option<u32>) -> 
         return Ok(());
     }
     ignore_ended(handle.ask(Input::KillAll).await)?;
+    dies(inner, handle, "stop").await
+}
+
+/// Waits until a container to which SIGKILL was sent has ended.
+///
+/// # Errors
+/// `Internal`, naming the process, when the kernel does not let it end.
+pub(crate) async fn dies(inner: &Arc<Inner>, handle: &Handle, verb: &str) -> Result<()> {
     if timeout(KILL_GRACE, handle.ended()).await.is_ok() {
         return Ok(());
     }
@@ -59,7 +67,7 @@ async fn end(inner: &Arc<Inner>, handle: &Handle, timeout_secs: Option<u32>) -> 
         return Err(Error::new(
             Kind::Internal,
             format!(
-                "stop {}: process {} ({}) is in uninterruptible sleep and cannot be killed until the kernel wakes it",
+                "{verb} {}: process {} ({}) is in uninterruptible sleep and cannot be killed until the kernel wakes it",
                 handle.record.name,
                 unkillable.pid,
                 unkillable.command.join(" ")
@@ -71,7 +79,7 @@ async fn end(inner: &Arc<Inner>, handle: &Handle, timeout_secs: Option<u32>) -> 
         Error::new(
             Kind::Internal,
             format!(
-                "stop {}: it has not ended {} seconds after SIGKILL",
+                "{verb} {}: it has not ended {} seconds after SIGKILL",
                 handle.record.name,
                 KILL_MAX.as_secs()
             ),

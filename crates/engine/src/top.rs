@@ -13,9 +13,10 @@ pub(crate) async fn top(inner: &Arc<Inner>, who: &str) -> Result<Vec<Process>> {
     processes(inner, &handle).await
 }
 
-/// A process that no signal ends before the kernel wakes it.
+/// A process that no signal ends before the kernel wakes it. One that the kernel takes apart already sleeps that way too, now and then.
 pub(crate) async fn uninterruptible(inner: &Arc<Inner>, handle: &Handle) -> Option<Process> {
-    processes(inner, handle).await.ok()?.into_iter().find(|process| process.state == "D")
+    let stuck = |process: &Process| process.state == "D" && !process.is_ending;
+    processes(inner, handle).await.ok()?.into_iter().find(stuck)
 }
 
 async fn processes(inner: &Arc<Inner>, handle: &Handle) -> Result<Vec<Process>> {
@@ -33,6 +34,9 @@ fn process(pid: i32, boot_unix_nanos: i64) -> Option<Process> {
     let cmdline = std::fs::read(format!("{dir}/cmdline")).unwrap_or_default();
     parse(pid, uid, &stat, &cmdline, boot_unix_nanos)
 }
+
+/// The kernel's mark (`PF_EXITING`) of a process that is on its way out.
+const EXITING: u64 = 4;
 
 /// proc_pid_stat(5): the second field is the name in brackets and may hold anything; the rest counts from the third.
 fn parse(pid: i32, uid: u32, stat: &str, cmdline: &[u8], boot_unix_nanos: i64) -> Option<Process> {
@@ -56,6 +60,7 @@ fn parse(pid: i32, uid: u32, stat: &str, cmdline: &[u8], boot_unix_nanos: i64) -
         rss_bytes: number(24)? * rustix::param::page_size() as u64,
         started_unix_nanos: boot_unix_nanos + since_boot,
         state: (*fields.first()?).to_owned(),
+        is_ending: number(9)? & EXITING != 0,
         command,
     })
 }
@@ -83,7 +88,8 @@ mod tests {
         let process = parse(7, 33, stat, b"", 5).unwrap();
         assert_eq!((process.state.as_str(), process.ppid, process.cpu_ms), ("D", 1, 750));
         assert_eq!((process.rss_bytes, process.started_unix_nanos), (3 * 4096, 2_000_000_005));
-        assert_eq!(process.command, ["[a) b (c]"]);
+        assert_eq!((process.command.as_slice(), process.is_ending), (&["[a) b (c]".to_owned()][..], false));
+        assert!(parse(7, 33, &stat.replace("4194560", "4194564"), b"", 5).unwrap().is_ending);
         assert_eq!(parse(7, 0, stat, b"sh\0-c\0", 0).unwrap().command, ["sh", "-c"]);
         assert!(parse(7, 0, "garbage", b"", 0).is_none());
     }

@@ -162,6 +162,18 @@ fn a_daemon_killed_at_any_moment_of_run_leaves_nothing_that_the_next_does_not_cl
 }
 
 #[test]
+fn who_is_killed_has_ended_when_kill_says_so() {
+    let sandbox = Sandbox::new();
+    for _ in 0..10 {
+        sandbox.run(&["--name", "c"], &["sh", "-c", "sleep 1000 & sleep 1000"]);
+        sandbox.ok(&["kill", "c"]);
+        let table = sandbox.ok(&["ps", "-a"]);
+        assert!(table.contains("EXITED"), "{table}");
+        sandbox.ok(&["rm", "c"]);
+    }
+}
+
+#[test]
 fn a_killed_shim_takes_its_container_with_it() {
     let sandbox = Sandbox::new();
     sandbox.run(&["--name", "c"], &["sleep", "21098"]);

@@ -1046,7 +1046,7 @@ pub mod containers_client {
             req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Containers", "Stop"));
             self.inner.unary(req, path, codec).await
         }
-        /// Sends a signal to the first process.
+        /// Sends a signal to the first process. SIGKILL is answered when the container has ended, or with what keeps it from that.
         pub async fn kill(
             &mut self,
             request: impl tonic::IntoRequest<super::KillRequest>,
@@ -1259,7 +1259,7 @@ pub mod containers_server {
             &self,
             request: tonic::Request<super::StopRequest>,
         ) -> std::result::Result<tonic::Response<super::StopResponse>, tonic::Status>;
-        /// Sends a signal to the first process.
+        /// Sends a signal to the first process. SIGKILL is answered when the container has ended, or with what keeps it from that.
         async fn kill(
             &self,
             request: tonic::Request<super::KillRequest>,
