@@ -217,13 +217,21 @@ impl Dir {
     /// # Errors
     /// Opening or reading it.
     pub fn read(&self, file: &str) -> Result<String> {
-        let name = self.path.join(file);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd =
-            rustix::fs::openat(&self.fd, file, flags, Mode::empty()).ask(format_args!("open({name:?})"))?;
         let mut text = String::new();
-        File::from(fd).read_to_string(&mut text).ask(format_args!("read({name:?})"))?;
+        let mut open = self.open_read(file)?;
+        open.read_to_string(&mut text).ask(format_args!("read({:?})", self.path.join(file)))?;
         Ok(text)
+    }
+
+    /// A file, open for reading.
+    ///
+    /// # Errors
+    /// openat(2).
+    pub fn open_read(&self, file: &str) -> Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(&self.fd, file, flags, Mode::empty())
+            .ask(format_args!("open({:?})", self.path.join(file)))?;
+        Ok(File::from(fd))
     }
 
     /// Writes a file in one write(2), as the kernel wants it.

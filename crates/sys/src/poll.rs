@@ -27,6 +27,8 @@ pub struct Interest {
     pub write: bool,
     /// The other end gone. Always part of the other two.
     pub hangup: bool,
+    /// A change of a kernel's file that tells of its changes (`EPOLLPRI`).
+    pub change: bool,
 }
 
 /// Something that is ready.
@@ -40,19 +42,22 @@ pub struct Ready {
 
 impl Interest {
     /// Nothing: the descriptor is not watched at all, so that a hang-up wakes nobody either.
-    pub const NONE: Interest = Interest { read: false, write: false, hangup: false };
+    pub const NONE: Interest = Interest { read: false, write: false, hangup: false, change: false };
     /// Only that the other end is gone; see [`Ready::gone`].
-    pub const HANGUP: Interest = Interest { read: false, write: false, hangup: true };
+    pub const HANGUP: Interest = Interest { hangup: true, ..Interest::NONE };
     /// Reading.
-    pub const READ: Interest = Interest { read: true, write: false, hangup: false };
+    pub const READ: Interest = Interest { read: true, ..Interest::NONE };
     /// Writing.
-    pub const WRITE: Interest = Interest { read: false, write: true, hangup: false };
+    pub const WRITE: Interest = Interest { write: true, ..Interest::NONE };
+    /// Changes of a kernel's file. Who is woken reads it again: it is ready until then.
+    pub const CHANGE: Interest = Interest { change: true, ..Interest::NONE };
 
     fn flags(self) -> epoll::EventFlags {
         let mut flags = epoll::EventFlags::empty();
         flags.set(epoll::EventFlags::IN, self.read);
         flags.set(epoll::EventFlags::RDHUP, self.hangup);
         flags.set(epoll::EventFlags::OUT, self.write);
+        flags.set(epoll::EventFlags::PRI, self.change);
         flags
     }
 }

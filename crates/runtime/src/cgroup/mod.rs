@@ -5,6 +5,7 @@
 
 mod convert;
 mod devices;
+mod oom;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use oom::OomEvents;
 use tinyd_core::{Error, Kind, Result, oci};
 pub use tinyd_sys::cgroup::Layout;
 use tinyd_sys::cgroup::ROOT;
@@ -216,6 +218,17 @@ impl Cgroup {
         match &self.world {
             World::V1(group) => group.oom_kills(),
             World::V2(group) => group.oom_kills(),
+        }
+    }
+
+    /// A descriptor that tells when memory has run out; `None` where no controller limits memory.
+    ///
+    /// # Errors
+    /// When the kernel does not tell of it.
+    pub fn oom_events(&self) -> Result<Option<OomEvents>> {
+        match &self.world {
+            World::V1(group) => group.oom_events(),
+            World::V2(group) => group.oom_events(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::{
     Stats,
     convert::{self, Setting},
     devices,
+    oom::OomEvents,
     settings::{self, Warnings},
     tree::{self, CgroupPath, gone_is_none, told},
 };
@@ -252,6 +253,11 @@ impl Group {
         let Some(dir) = self.dir_of("memory") else { return Ok(0) };
         let texts = tree::each(dir, |dir| dir.read("memory.oom_control"))?;
         Ok(texts.iter().map(|text| settings::keyed(text, "oom_kill")).sum())
+    }
+
+    /// Word of memory that has run out here. A limit further down that a container sets itself is its own matter.
+    pub(super) fn oom_events(&self) -> Result<Option<OomEvents>> {
+        self.dir_of("memory").map_or(Ok(None), OomEvents::v1)
     }
 
     /// What the kernel has counted.

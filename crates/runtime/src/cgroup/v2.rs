@@ -15,6 +15,7 @@ use super::{
     Stats,
     convert::{self, KEEP_QUOTA, Missing, Setting},
     devices,
+    oom::OomEvents,
     settings::{self, Warnings},
     tree::{self, CgroupPath, gone_is_none, told},
 };
@@ -200,6 +201,11 @@ impl Group {
     pub(super) fn oom_kills(&self) -> Result<u64> {
         let events = gone_is_none(self.dir.read("memory.events"))?.unwrap_or_default();
         Ok(settings::keyed(&events, "oom_kill"))
+    }
+
+    /// Word of memory that has run out, here and below.
+    pub(super) fn oom_events(&self) -> Result<Option<OomEvents>> {
+        OomEvents::v2(&self.dir)
     }
 
     /// What the kernel has counted.

@@ -72,7 +72,12 @@ impl Client {
     /// # Errors
     /// The kernel has no memory.
     pub(super) fn watch(&mut self, poll: &Poll, input_full: bool) -> Result<()> {
-        let interest = Interest { read: self.may_go_on(input_full), write: self.is_behind(), hangup: true };
+        let interest = Interest {
+            read: self.may_go_on(input_full),
+            write: self.is_behind(),
+            hangup: true,
+            change: false,
+        };
         poll.set(&mut self.watch, self.socket.as_fd(), interest)
     }
 

@@ -12,7 +12,7 @@ use tinyd_sys::{
     process::{Ended, take_ended},
 };
 
-use super::{LINGER, Shim, client::Role, container::Container, forward::Forwards, note};
+use super::{LINGER, Shim, client::Role, container::Container, forward::Forwards, memory::Memory, note};
 
 impl Shim {
     /// Reaps what has ended: the first process, execs, orphans.
@@ -55,6 +55,7 @@ impl Shim {
     fn finish(&mut self, mut container: Container, ended: Ended) {
         let at_unix_nanos = unix_nanos(SystemTime::now());
         self.forwards = Forwards::default();
+        self.memory = Memory::default();
         // A PID namespace has ended with its first process. Without one others may be left, who would go on to write.
         if !container.has_own_pids() {
             report("kill what is left", container.prepared.cgroup.kill_all());

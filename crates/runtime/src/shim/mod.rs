@@ -10,6 +10,7 @@ mod end;
 mod forward;
 mod frame;
 mod log;
+mod memory;
 mod serve;
 mod setup;
 mod slab;
@@ -28,6 +29,7 @@ use client::Client;
 use container::Container;
 use forward::Forwards;
 use frame::Filled;
+use memory::Memory;
 use setup::Before;
 use slab::Slab;
 use tinyd_core::State;
@@ -79,10 +81,11 @@ struct Shim {
     clients: Slab<Client>,
     container: Option<Container>,
     forwards: Forwards,
+    memory: Memory,
     /// The last state, once the container has ended.
     ended: Option<State>,
-    /// The state that those who watch know.
-    told: Option<State>,
+    /// The state that those who watch know, and whether they know of a process killed for memory.
+    told: (Option<State>, bool),
     /// When the shim ends at the latest, once nothing is left to do.
     over_at: Option<Instant>,
     /// Since when there is neither a container nor a client.
@@ -107,8 +110,9 @@ impl Shim {
             clients: Slab::default(),
             container: None,
             forwards: Forwards::default(),
+            memory: Memory::default(),
             ended: None,
-            told: None,
+            told: (None, false),
             over_at: None,
             unused_since: Instant::now(),
             accept_again_at: None,
@@ -155,6 +159,12 @@ impl Shim {
             Some((Of::Input, _)) => {
                 if let Some(container) = &mut self.container {
                     container.streams.write_input();
+                }
+            }
+            Some((Of::Memory, _)) => {
+                if let Some(container) = &self.container {
+                    self.memory.wake(&container.prepared.cgroup);
+                    self.tell_state();
                 }
             }
             Some((Of::Client, index)) => self.hear(index, one.gone),
@@ -250,6 +260,7 @@ impl Shim {
             is_unused.then_some(unused),
             self.container.as_ref().and_then(|container| container.streams.quiet_at()),
             self.forwards.due_at(),
+            self.memory.due_at(),
         ]
         .into_iter()
         .flatten()
@@ -262,7 +273,9 @@ impl Shim {
         self.forwards.on_time(&self.poll, now);
         if let Some(container) = &mut self.container {
             container.streams.on_quiet(now);
+            self.memory.on_time(&container.prepared.cgroup, now);
         }
+        self.tell_state();
     }
 
     /// Whether nothing has happened for a while; once for each while.

@@ -12,6 +12,7 @@ use super::{
     client::Role,
     container::{Container, wrong},
     frame::Frame,
+    memory::Memory,
 };
 use crate::launch::Stdio;
 
@@ -96,6 +97,7 @@ impl Shim {
         let created = self.check_create(index, &plan).and_then(|sockets| Container::create(plan, sockets));
         match created {
             Ok(mut container) => {
+                self.memory = Memory::watch(&self.poll, &container.prepared.cgroup);
                 let (message, fds) = container.created();
                 self.container = Some(container);
                 if let Some(client) = self.clients.get_mut(index) {
@@ -265,11 +267,11 @@ impl Shim {
 
     /// Tells those who watch, when the state is another than they know.
     pub(super) fn tell_state(&mut self) {
-        let state = self.state();
-        if state == self.told {
+        let news = (self.state(), self.memory.oom);
+        if news == self.told {
             return;
         }
-        self.told = state;
+        self.told = news;
         let message = Message::Status(self.status());
         for (_, client) in self.clients.iter_mut().filter(|(_, client)| client.role == Role::Watching) {
             client.say(&message);

@@ -11,6 +11,8 @@ pub(super) enum Of {
     Output,
     /// The container's input.
     Input,
+    /// Word of memory that has run out.
+    Memory,
     /// Client n.
     Client,
     /// Forwarded port n.
@@ -23,8 +25,18 @@ pub(super) enum Of {
     Flow,
 }
 
-const ALL: [Of; 9] =
-    [Of::Listener, Of::Children, Of::Output, Of::Input, Of::Client, Of::Port, Of::Outer, Of::Inner, Of::Flow];
+const ALL: [Of; 10] = [
+    Of::Listener,
+    Of::Children,
+    Of::Output,
+    Of::Input,
+    Of::Memory,
+    Of::Client,
+    Of::Port,
+    Of::Outer,
+    Of::Inner,
+    Of::Flow,
+];
 
 /// The number for it.
 pub(super) const fn token(of: Of, index: usize) -> u64 {

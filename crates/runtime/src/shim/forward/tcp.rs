@@ -149,7 +149,7 @@ impl Pair {
 /// An end is read while the other has room, and written while bytes wait for it.
 fn interest(end: &End, other: &End) -> Interest {
     let read = !end.ended && other.pending.is_empty();
-    Interest { read, write: !end.pending.is_empty(), hangup: false }
+    Interest { read, write: !end.pending.is_empty(), ..Interest::NONE }
 }
 
 /// Whether the handshake is over.

@@ -60,7 +60,7 @@ pub(in crate::cli) const fn status_word(status: pb::Status) -> &'static str {
     }
 }
 
-/// A state as people read it: `RUNNING`, `EXITED (1)`, `EXITED (137, OOM)`.
+/// A state as people read it: `RUNNING`, `RUNNING (OOM)`, `EXITED (1)`, `EXITED (137, OOM)`.
 pub(in crate::cli) fn status_line(state: &pb::State) -> String {
     let word = status_word(state.status()).to_ascii_uppercase();
     match &state.exit {
@@ -68,6 +68,8 @@ pub(in crate::cli) fn status_line(state: &pb::State) -> String {
             let oom = if was_oom_killed(state) { ", OOM" } else { "" };
             format!("{word} ({}{oom})", exit.code)
         }
+        // One of its processes was killed for memory, and the first lives on.
+        Some(_) | None if state.oom => format!("{word} (OOM)"),
         Some(_) | None => word,
     }
 }
