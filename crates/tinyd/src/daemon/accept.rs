@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connection::{Connection, Wire},
     gate::{Gate, Ticket},
+    notices::Notices,
     peer::{Allowed, Peer},
 };
 use crate::tls;
@@ -48,6 +49,8 @@ pub(super) struct Hall {
     pub(super) admitted: mpsc::Sender<io::Result<Connection>>,
     /// How long a client may take for a TLS handshake, and then for its first words of HTTP/2.
     pub(super) patience: Duration,
+    /// How the log tells of those that do not come in.
+    pub(super) refusals: Notices,
     /// When to stop.
     pub(super) ending: CancellationToken,
 }
@@ -55,6 +58,7 @@ pub(super) struct Hall {
 /// Accepts until the daemon ends.
 pub(super) async fn accept(door: Door, hall: Hall) {
     let mut rest = REST_MIN;
+    let troubles = Notices::new("cannot accept connections");
     while let Some(knock) = hall.ending.run_until_cancelled(door.knock()).await {
         match knock {
             Ok(knock) => {
@@ -64,7 +68,7 @@ pub(super) async fn accept(door: Door, hall: Hall) {
             // That client has gone; the next one may be there already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, rest_ms = rest.as_millis(), "cannot accept connections");
+                troubles.tell(&door, &error.to_string());
                 hall.ending.run_until_cancelled(sleep(rest)).await;
                 rest = (rest * 2).min(REST_MAX);
             }
@@ -79,7 +83,7 @@ async fn receive(knock: Knock, hall: Hall) {
             // Nobody listens any more when the daemon ends.
             let _ = hall.admitted.send(Ok(connection)).await;
         }
-        Err(Refused { who, why }) => tracing::warn!(peer = who, reason = why, "refused a connection"),
+        Err(Refused { who, why }) => hall.refusals.tell(who, &why),
     }
 }
 
@@ -95,7 +99,7 @@ impl Hall {
                 let stranger = |why| Refused { who: "a local process".to_owned(), why };
                 let peer = allowed.admit(&stream).map_err(stranger)?;
                 let ticket = self.enter(&peer)?;
-                Ok(Connection::new(Wire::Unix(stream), peer, ticket, self.patience))
+                Ok(self.seat(Wire::Unix(stream), peer, ticket))
             }
             Knock::Tcp(stream, address, acceptor) => {
                 let peer = Peer::Remote { address, name: None };
@@ -103,20 +107,19 @@ impl Hall {
                 // Keystrokes of a terminal are small and must not wait for one another.
                 let _ = stream.set_nodelay(true);
                 let Some(acceptor) = acceptor else {
-                    return Ok(Connection::new(Wire::Tcp(stream), peer, ticket, self.patience));
+                    return Ok(self.seat(Wire::Tcp(stream), peer, ticket));
                 };
                 let refused = |why| Refused { who: address.to_string(), why };
                 let stream = handshake(&acceptor, stream, self.patience).await.map_err(refused)?;
                 let certificates = stream.get_ref().1.peer_certificates();
                 let name = certificates.and_then(|chain| tls::cert::common_name(chain.first()?));
-                Ok(Connection::new(
-                    Wire::Tls(Box::new(stream)),
-                    Peer::Remote { address, name },
-                    ticket,
-                    self.patience,
-                ))
+                Ok(self.seat(Wire::Tls(Box::new(stream)), Peer::Remote { address, name }, ticket))
             }
         }
+    }
+
+    fn seat(&self, wire: Wire, peer: Peer, ticket: Ticket) -> Connection {
+        Connection::new(wire, peer, ticket, self.patience, self.refusals.clone())
     }
 
     fn enter(&self, peer: &Peer) -> Result<Ticket, Refused> {

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::{gate::Ticket, peer::Peer};
+use super::{gate::Ticket, notices::Notices, peer::Peer};
 
 /// The length of what an HTTP/2 client says first, in bytes (RFC 9113 3.4).
 const PREFACE: usize = 24;
@@ -46,13 +46,20 @@ pub(super) struct Connection {
 struct Greeting {
     missing: usize,
     until: Pin<Box<Sleep>>,
+    refusals: Notices,
 }
 
 impl Connection {
     /// A connection whose client has `patience` to begin to speak HTTP/2.
-    pub(super) fn new(wire: Wire, peer: Peer, ticket: Ticket, patience: Duration) -> Connection {
-        let greeting = Some(Greeting { missing: PREFACE, until: Box::pin(sleep(patience)) });
-        Connection { wire, peer, _ticket: ticket, greeting }
+    pub(super) fn new(
+        wire: Wire,
+        peer: Peer,
+        ticket: Ticket,
+        patience: Duration,
+        refusals: Notices,
+    ) -> Connection {
+        let greeting = Greeting { missing: PREFACE, until: Box::pin(sleep(patience)), refusals };
+        Connection { wire, peer, _ticket: ticket, greeting: Some(greeting) }
     }
 
     fn wire(&mut self) -> Pin<&mut (dyn Transport + Send)> {
@@ -81,14 +88,15 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buf.filled().len();
-        let read = self.wire().poll_read(cx, buf);
-        if let Some(greeting) = &mut self.greeting {
+        let read = this.wire().poll_read(cx, buf);
+        if let Some(greeting) = &mut this.greeting {
             greeting.missing = greeting.missing.saturating_sub(buf.filled().len() - before);
             if greeting.missing == 0 {
-                self.greeting = None;
+                this.greeting = None;
             } else if read.is_pending() && greeting.until.as_mut().poll(cx).is_ready() {
-                tracing::warn!(peer = %self.peer, "closed a connection that did not speak HTTP/2 in time");
+                greeting.refusals.tell(&this.peer, "it did not speak HTTP/2 in time");
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }

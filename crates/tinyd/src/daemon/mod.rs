@@ -5,6 +5,7 @@ mod connection;
 mod gate;
 mod listen;
 mod log;
+mod notices;
 mod notify;
 mod options;
 mod peer;

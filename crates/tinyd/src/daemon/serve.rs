@@ -30,7 +30,9 @@ use super::{
     connection::Connection,
     gate::Gate,
     listen::Plan,
-    log, notify,
+    log,
+    notices::Notices,
+    notify,
     options::{DaemonOptions, Storage},
 };
 use crate::api::{self, Api};
@@ -48,7 +50,7 @@ const WINDOWS: (u32, u32) = (128 << 10, 512 << 10);
 /// The longest header list of a request, in bytes.
 const HEADERS_MAX: u32 = 16 << 10;
 /// How long without a sign of life until a client is asked for one, and how long it has to answer.
-const KEEPALIVE: Duration = Duration::from_secs(20);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long calls under way have to finish when the daemon ends.
 const GRACE: Duration = Duration::from_secs(10);
 /// Threads are few and small: the daemon waits, it does not compute.
@@ -98,7 +100,8 @@ async fn live(options: DaemonOptions, began: Instant) -> anyhow::Result<()> {
     let routes = api.routes().await.context("describe the services")?;
     let (admitted, connections) = mpsc::channel(ADMITTED_MAX);
     let gate = Gate::new(CONNECTIONS.0, CONNECTIONS.1);
-    open(doors, &Hall { gate, admitted, patience: HANDSHAKE, ending: ending.clone() });
+    let refusals = Notices::new("refused a connection");
+    open(doors, &Hall { gate, admitted, patience: HANDSHAKE, refusals, ending: ending.clone() });
     let served = tokio::spawn(answer(routes, connections, ending.clone()));
     tracing::info!(ready_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "ready");
     notify::tell(notify::READY);
