@@ -27,6 +27,7 @@ pub use self::cgroups::View;
 use self::sync::{Heard, Phase, Sync};
 use crate::{
     cgroup::Cgroup,
+    hooks::{self, Later},
     init::{self, Child},
     plan::{self, Plan, mounts::Idmap, process::ProcessPlan},
     seccomp,
@@ -97,6 +98,8 @@ pub struct Prepared {
     pub cgroup: Cgroup,
     /// What could not be done and was not asked for by name, one line each.
     pub warnings: Vec<String>,
+    /// The hooks that are still due.
+    pub later: Later,
     /// The conversation with the first process.
     gate: Sync,
 }
@@ -105,12 +108,14 @@ impl Prepared {
     /// Lets the program go; comes back when it has been executed.
     ///
     /// # Errors
-    /// `CommandNotFound`, `CannotExecute` and the like; the first process has ended then, and [`Prepared::destroy`] is due.
+    /// `CommandNotFound`, `CannotExecute` and the like, or a hook's failure; [`Prepared::destroy`] is due then.
     pub fn start(&mut self) -> Result<()> {
-        go(&mut self.gate)
+        go(&mut self.gate)?;
+        self.later.poststart(self.pid)
     }
 
-    /// Kills what runs, reaps the first process, removes the cgroup.
+    /// Kills what runs, reaps the first process, removes the cgroup. The hooks after that are the caller's to run, once nothing at
+    /// all is left: see [`Later::poststop`].
     ///
     /// # Errors
     /// All that could not be taken away.
@@ -151,15 +156,18 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
     let filter = seccomp::filter(launch.seccomp, plan.process.capabilities.bounding)?;
     let (cgroup, mut warnings) = make_cgroup(&launch)?;
     warnings.append(&mut plan.warnings);
+    let state = hooks::state(launch.id, launch.bundle, launch.spec);
+    let later = Later::new(&plan.hooks, state.clone(), launch.bundle);
     let made = failpoint(launch.failpoint, "cgroup")
-        .and_then(|()| make(launch, &plan, filter.as_ref(), &cgroup, &mut warnings));
+        .and_then(|()| make(launch, &plan, filter.as_ref(), &cgroup, (&state, &mut warnings)));
     match made {
         Ok(Made { pid, pidfd, gate, terminal, network }) => {
-            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, gate })
+            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, gate })
         }
         Err(error) => {
             // The error that is told is the one that led here.
             let _ = cgroup.remove();
+            let _ = later.poststop();
             Err(error)
         }
     }
@@ -208,7 +216,7 @@ fn make(
     plan: &Plan,
     filter: Option<&seccomp::Filter>,
     cgroup: &Cgroup,
-    warnings: &mut Vec<String>,
+    (state, warnings): (&oci::ContainerState, &mut Vec<String>),
 ) -> Result<Made> {
     let proc = Proc::of_host().map_err(step("open /proc"))?;
     let context =
@@ -231,6 +239,7 @@ fn make(
         init: launch.init,
         die_with_parent: launch.die_with_parent,
         failpoint: launch.failpoint,
+        state,
     };
     let cloned = clone(plan, cgroup, &child.joins)?;
     let Forked::Parent { pid, pidfd } = cloned else {
@@ -239,7 +248,7 @@ fn make(
     };
     drop(child);
     let ready = failpoint(launch.failpoint, "clone")
-        .and_then(|()| attend(plan, context, pid, &mut ours, launch.failpoint, warnings));
+        .and_then(|()| attend(plan, context, (pid, state), &mut ours, launch.failpoint, warnings));
     match ready {
         Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network }),
         Err(error) => {
@@ -343,7 +352,7 @@ type Ready = (Option<OwnedFd>, Option<(OwnedFd, OwnedFd)>);
 fn attend(
     plan: &Plan,
     context: sources::Context<'_>,
-    pid: i32,
+    (pid, state): (i32, &oci::ContainerState),
     sync: &mut Sync,
     fail: &str,
     warnings: &mut Vec<String>,
@@ -360,6 +369,14 @@ fn attend(
     }
     failpoint(fail, "rootfs")?;
     raise_limits(context.proc, pid, &plan.process, warnings);
+    if plan.hooks.at_creation() {
+        sync.hear_phase(Phase::Mounted)?;
+        let state = oci::ContainerState { pid: Some(pid), ..state.clone() };
+        let enter = || hooks::enter_dir(context.bundle);
+        hooks::run_all(&plan.hooks.prestart, &state, enter)?;
+        hooks::run_all(&plan.hooks.create_runtime, &state, enter)?;
+        sync.say(Phase::Hooked, b"", &[])?;
+    }
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(serde_json::from_slice::<Vec<String>>(&told).unwrap_or_default());
     if let Some(offsets) = &plan.time_offsets {

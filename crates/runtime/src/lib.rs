@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod container;
 pub mod exec;
+mod hooks;
 pub mod init;
 pub mod launch;
 pub mod plan;

@@ -8,7 +8,11 @@ use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::creds::CAPABILITIES;
 
 use super::args::Given;
-use crate::{container::Listed, launch::kernel, plan::options};
+use crate::{
+    container::Listed,
+    launch::kernel,
+    plan::{hooks, options},
+};
 
 /// Prints a value as JSON.
 #[expect(clippy::print_stdout, reason = "data for stdout")]
@@ -78,7 +82,7 @@ pub(super) fn features() -> Value {
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": oci::OCI_VERSION,
-        "hooks": [],
+        "hooks": hooks::POINTS,
         "mountOptions": options::known().collect::<Vec<_>>(),
         "linux": {
             "namespaces": namespaces,

@@ -147,7 +147,11 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun delete --force web",
         options: &[switch("force", "kill it first").short('f'), HELP],
         until: Until::End,
-        run: |world, given| container::delete(&world.root, id(given)?, given.has("force")).map(|()| 0),
+        run: |world, given| {
+            let warnings = container::delete(&world.root, id(given)?, given.has("force"))?;
+            world.log.warn(&warnings);
+            Ok(0)
+        },
     },
     Verb {
         name: "list",

@@ -61,8 +61,10 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
         Ok(()) => Ok(prepared.warnings),
         Err(error) => {
             // The error that is told is the one that led here.
+            let later = prepared.later.clone();
             let _ = prepared.destroy();
             let _ = place.remove();
+            let _ = later.poststop();
             Err(error)
         }
     }

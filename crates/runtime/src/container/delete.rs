@@ -6,16 +6,16 @@ use super::{
     record::{Place, Root},
     state::observe,
 };
-use crate::cgroup::Cgroup;
+use crate::{cgroup::Cgroup, hooks::Later};
 
-/// Deletes a container that has ended, one that was only created, or with `force` any.
+/// Deletes a container that has ended, one that was only created, or with `force` any. Returns warnings: hooks that failed.
 ///
 /// # Errors
 /// `NotFound` (unless forced), `WrongState` for one that runs, all that could not be removed.
-pub fn delete(root: &Root, id: &str, force: bool) -> Result<()> {
+pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     let place = root.place(id)?;
     if force && !place.exists() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let cgroup = match observe(&place) {
         Ok(seen) => match seen.status {
@@ -31,7 +31,11 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<()> {
         Err(_) if force => crate::launch::default_cgroup(id),
         Err(error) => return Err(error),
     };
-    remove(&place, &cgroup)
+    // Read before it is gone.
+    let later = place.read().and_then(|record| Later::of(id, &record.bundle, &place.spec()?));
+    remove(&place, &cgroup)?;
+    // Half a record, or one whose hooks were refused at its creation, has none to run.
+    Ok(later.map_or_else(|_| Vec::new(), |later| later.poststop()))
 }
 
 /// Goes on after a failure, and tells all of them.

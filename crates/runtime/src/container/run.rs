@@ -44,8 +44,10 @@ pub fn run(
         (Ok(()), Some(signals)) => attend(&mut prepared, &signals, options.console_socket.is_some()),
         (Err(error), _) => Err(error),
     };
+    let later = prepared.later.clone();
     let destroyed = prepared.destroy();
     let removed = place.remove();
+    warn(&later.poststop());
     let code = ended?;
     destroyed.and(removed)?;
     Ok(code)

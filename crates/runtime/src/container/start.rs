@@ -3,7 +3,7 @@
 use tinyd_core::{Error, Kind, Result, oci::Status};
 
 use super::{record::Root, state::observe};
-use crate::launch;
+use crate::{cgroup::Cgroup, hooks::Later, launch};
 
 /// Starts a container that waits.
 ///
@@ -18,5 +18,10 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
             format!("cannot start container {id:?}: it is {}", seen.word()),
         ));
     }
-    launch::start_through(place.open_gate()?)
+    let later = Later::of(id, &seen.record.bundle, &place.spec()?)?;
+    launch::start_through(place.open_gate()?)?;
+    later.poststart(seen.record.process.map_or(0, |process| process.pid)).inspect_err(|_| {
+        // The error that is told is the one that led here.
+        let _ = Cgroup::open(&seen.record.cgroup).and_then(|cgroup| cgroup.kill_all());
+    })
 }

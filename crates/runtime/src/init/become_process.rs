@@ -167,7 +167,8 @@ fn install(filter: &seccomp::Filter) -> Result<()> {
     filter.install().map(drop).map_err(step("linux.seccomp"))
 }
 
-fn set_streams(fds: [OwnedFd; 3]) -> Result<()> {
+/// Makes three descriptors 0, 1 and 2.
+pub(crate) fn set_streams(fds: [OwnedFd; 3]) -> Result<()> {
     let [stdin, stdout, stderr] = fds;
     // A descriptor that is itself 0, 1 or 2 would be overwritten before its turn.
     let high = |fd: OwnedFd| {

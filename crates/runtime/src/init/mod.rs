@@ -5,6 +5,7 @@
 
 mod become_process;
 mod covers;
+mod hooks;
 mod mounts;
 mod one;
 mod program;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use rustix::fs::Mode;
-use tinyd_core::{Error, Kind, Result};
+use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::{
     creds,
     ns::{self, flag},
@@ -27,13 +28,16 @@ use tinyd_sys::{
 };
 
 use self::walk::Walk;
-pub(crate) use self::{become_process::Become, terminal::open as open_terminal};
+pub(crate) use self::{
+    become_process::{Become, set_streams},
+    terminal::open as open_terminal,
+};
 use crate::{
     launch::{
         Gate, Stdio, View, failpoint, kernel, step,
         sync::{Heard, Phase, Sync},
     },
-    plan::Plan,
+    plan::{Plan, Step},
     seccomp::Filter,
 };
 
@@ -64,6 +68,8 @@ pub struct Child<'a> {
     pub die_with_parent: bool,
     /// The step that fails.
     pub failpoint: &'a str,
+    /// What its hooks are told.
+    pub state: &'a oci::ContainerState,
 }
 
 /// Becomes the container's first process.
@@ -83,7 +89,14 @@ impl Child<'_> {
         self.enter_namespaces()?;
         failpoint(self.failpoint, "mounts")?;
         let mut walk = Walk::new(std::mem::take(&mut self.sources), self.cgroup_view.take(), self.failpoint);
-        self.plan.steps.iter().try_for_each(|step| walk.take(step))?;
+        let plan = self.plan;
+        for step in &plan.steps {
+            if *step == Step::Hooks {
+                self.hooks_at_creation(walk.root()?.as_fd())?;
+            } else {
+                walk.take(step)?;
+            }
+        }
         let process = Become { process: &self.plan.process, filter: self.filter };
         let stdio = std::mem::replace(&mut self.stdio, Stdio::Terminal);
         process.attach_stdio(stdio, walk.slave.take())?;
@@ -99,6 +112,7 @@ impl Child<'_> {
         self.sync.say(Phase::Ready, &told, &up.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
         drop(up);
         self.wait_at_gate(gate)?;
+        self.hooks_at_start(&process)?;
         failpoint(self.failpoint, "exec")?;
         // Before the filter, which may allow none of these calls; after the last change of the user, which would clear it.
         if self.die_with_parent {

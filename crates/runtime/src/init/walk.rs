@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags};
 use tinyd_core::{Result, error::chain};
 use tinyd_sys::{
     mount::{self, Attr},
@@ -68,7 +69,7 @@ impl<'a> Walk<'a> {
             Step::Network => self.network(),
             Step::DetachFromHost => mount::set_propagation(c"/", libc::MS_REC | libc::MS_SLAVE)
                 .map_err(step("detach from the host's mounts")),
-            Step::Root => self.attach_root(),
+            Step::Root { place } => self.attach_root(place.as_deref()),
             Step::Mount(mount) => self.mount(mount),
             Step::WorkingDirectory(dir) => self.working_directory(dir),
             Step::Terminal => self.terminal(),
@@ -87,6 +88,7 @@ impl<'a> Walk<'a> {
                 mount::set_attr(self.root()?.as_fd(), attr, false).map_err(step("root.readonly"))
             }
             Step::Pivot => self.pivot(),
+            Step::Hooks => Err(impossible("hooks are the first process's")),
             Step::RootPropagation(flags) => {
                 mount::set_propagation(c"/", *flags).map_err(step("linux.rootfsPropagation"))
             }
@@ -103,9 +105,16 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn attach_root(&mut self) -> Result<()> {
+    /// Hooks look for the container's mounts at the place of its root, where other runtimes make them. A place that this user
+    /// namespace may not reach has no such hook that could.
+    fn attach_root(&mut self, place: Option<&Path>) -> Result<()> {
         let root = self.sources.first_mut().and_then(Option::take).ok_or_else(no_root)?;
-        mount::attach_over_root(root.as_fd()).map_err(step("root"))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match place.map(|place| rustix::fs::open(place, flags, Mode::empty())) {
+            Some(Ok(place)) => mount::attach(root.as_fd(), place.as_fd()),
+            Some(Err(_)) | None => mount::attach_over_root(root.as_fd()),
+        }
+        .map_err(step("root"))?;
         self.root = Some(root);
         Ok(())
     }

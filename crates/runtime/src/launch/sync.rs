@@ -28,15 +28,21 @@ const FAILED: u8 = 0xff;
 pub enum Phase {
     /// Caller: ids are mapped; here are the mounts that needed that.
     Mapped = 1,
+    /// Child: the mounts are made, and the old root is still there. Only where hooks run then.
+    Mounted = 2,
+    /// Caller: its hooks have run.
+    Hooked = 3,
     /// Child: everything is made. With it come its warnings and its descriptors.
-    Ready = 2,
+    Ready = 4,
     /// Caller: execute the program.
-    Go = 3,
+    Go = 5,
 }
 
 impl Phase {
     fn from_byte(byte: u8) -> Option<Phase> {
-        [Phase::Mapped, Phase::Ready, Phase::Go].into_iter().find(|phase| *phase as u8 == byte)
+        [Phase::Mapped, Phase::Mounted, Phase::Hooked, Phase::Ready, Phase::Go]
+            .into_iter()
+            .find(|phase| *phase as u8 == byte)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here touches the kernel; every refusal names the field at fault.
 
 pub mod devices;
+pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
 pub mod options;
@@ -15,6 +16,7 @@ use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::ns::flag;
 
 use self::{
+    hooks::Hooks,
     mounts::{Idmap, Mount, Source, SourceKind},
     namespaces::Namespaces,
     process::ProcessPlan,
@@ -36,6 +38,8 @@ pub struct Plan {
     pub personality: Option<u64>,
     /// Offsets of a new time namespace, as /proc/PID/timens_offsets takes them.
     pub time_offsets: Option<String>,
+    /// Programs that run at points of its life.
+    pub hooks: Hooks,
     /// What the specification wants warned about.
     pub warnings: Vec<String>,
 }
@@ -51,12 +55,17 @@ pub enum Step {
     Network,
     /// Cuts the copies of the host's mounts off from the host.
     DetachFromHost,
-    /// Puts the root over the old one.
-    Root,
+    /// Puts the root over the old one, or at this place of it.
+    Root {
+        /// Absolute; where hooks look for it.
+        place: Option<PathBuf>,
+    },
     /// Mounts.
     Mount(Mount),
     /// Makes the working directory where it is missing.
     WorkingDirectory(PathBuf),
+    /// Runs the caller's hooks and those of the container's namespaces.
+    Hooks,
     /// Makes a terminal, and mounts it on /dev/console.
     Terminal,
     /// Writes a sysctl.
@@ -97,10 +106,11 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     let namespaces = namespaces::plan(linux)?;
     let process = process::plan(process, &mut warnings)?;
     let mut sources = vec![root_source(linux, &namespaces, context)?];
-    let steps = steps(spec, linux, &namespaces, &process, context, &mut sources)?;
+    let hooks = hooks::plan(spec.hooks.as_ref())?;
+    let steps = steps(spec, linux, &namespaces, (&process, &hooks), context, &mut sources)?;
     let personality = linux.personality.as_ref().map(personality).transpose()?;
     let time_offsets = time_offsets(linux, &namespaces)?;
-    Ok(Plan { namespaces, sources, steps, process, personality, time_offsets, warnings })
+    Ok(Plan { namespaces, sources, steps, process, personality, time_offsets, hooks, warnings })
 }
 
 fn root_source(linux: &oci::Linux, namespaces: &Namespaces, context: Context<'_>) -> Result<Source> {
@@ -121,7 +131,7 @@ fn steps(
     spec: &oci::Spec,
     linux: &oci::Linux,
     namespaces: &Namespaces,
-    process: &ProcessPlan,
+    (process, hooks): (&ProcessPlan, &Hooks),
     context: Context<'_>,
     sources: &mut Vec<Source>,
 ) -> Result<Vec<Step>> {
@@ -133,10 +143,15 @@ fn steps(
         // With a user namespace the kernel has cut them off itself when it copied them.
         steps.push(Step::DetachFromHost);
     }
-    steps.push(Step::Root);
+    let place = spec.root.as_ref().filter(|_| hooks.at_creation());
+    steps.push(Step::Root { place: place.map(|root| context.bundle.join(&root.path)) });
     let mounts_context = mounts::Context { bundle: context.bundle, namespaces, devices: &linux.devices };
     steps.extend(mounts::plan(&spec.mounts, mounts_context, sources)?.into_iter().map(Step::Mount));
     steps.push(Step::WorkingDirectory(process.cwd.clone()));
+    if hooks.at_creation() {
+        // What they mount is masked and made read-only like the rest.
+        steps.push(Step::Hooks);
+    }
     if context.terminal {
         steps.push(Step::Terminal);
     }
@@ -247,9 +262,6 @@ fn check_supported(spec: &oci::Spec) -> Result<()> {
     }
     let refuse =
         |field: &str| Err(Error::new(Kind::Unsupported, "not supported by this runtime").of_field(field));
-    if spec.hooks.as_ref().is_some_and(|hooks| *hooks != oci::Hooks::default()) {
-        return refuse("hooks");
-    }
     let Some(linux) = &spec.linux else { return Ok(()) };
     if linux.intel_rdt.is_some() {
         return refuse("linux.intelRdt");
@@ -308,7 +320,7 @@ mod tests {
         let at = |wanted: &Step| steps.iter().position(|step| step == wanted).unwrap();
         // Nothing is mounted before the host is cut off; what needs a writable root comes before it is read-only; masks come
         // after everything that could be mounted over them.
-        assert!(at(&Step::DetachFromHost) < at(&Step::Root));
+        assert!(at(&Step::DetachFromHost) < at(&Step::Root { place: None }));
         assert!(at(&Step::WorkingDirectory("/work".into())) < at(&Step::ReadOnlyRoot));
         assert!(at(&Step::ReadOnly("/proc/sys".into())) < at(&Step::Mask("/proc/kcore".into())));
         assert!(at(&Step::ReadOnlyRoot) < at(&Step::Pivot));

@@ -139,7 +139,7 @@ fn refuse_labels(process: &oci::Process) -> Result<()> {
     Ok(())
 }
 
-fn strings(field: &str, texts: &[String]) -> Result<Vec<CString>> {
+pub(super) fn strings(field: &str, texts: &[String]) -> Result<Vec<CString>> {
     texts
         .iter()
         .enumerate()

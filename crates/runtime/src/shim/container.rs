@@ -13,7 +13,7 @@ use tinyd_core::{
 };
 use tinyd_sys::process::pidfd_signal;
 
-use super::{log::Log, streams::Streams};
+use super::{log::Log, note, streams::Streams};
 use crate::{
     exec::{Exec, Target, exec},
     launch::{Gate, Launch, Prepared, Stdio, failpoint, prepare},
@@ -111,7 +111,10 @@ impl Container {
     /// # Errors
     /// All that could not be taken away.
     pub(super) fn take_down(self) -> Result<()> {
-        self.prepared.destroy()
+        let later = self.prepared.later.clone();
+        let destroyed = self.prepared.destroy();
+        later.poststop().iter().for_each(note);
+        destroyed
     }
 
     /// Runs one more process. `stdio` are its streams, unless it has a terminal.
@@ -198,7 +201,10 @@ impl Container {
 }
 
 fn undo(prepared: Prepared, error: Error) -> Error {
-    match prepared.destroy() {
+    let later = prepared.later.clone();
+    let destroyed = prepared.destroy();
+    later.poststop().iter().for_each(note);
+    match destroyed {
         Ok(()) => error,
         Err(left) => Error::new(error.kind(), format!("{error}; and then: {left}")),
     }

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread::sleep,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -139,6 +141,17 @@ impl Drop for Bundle {
         }
         fs::remove_dir_all(&self.dir).unwrap();
     }
+}
+
+/// Waits until its first process has ended.
+pub(crate) fn until_stopped(bundle: &Bundle) {
+    for _ in 0..500 {
+        if bundle.state()["status"] == "stopped" {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("it does not stop: {}", bundle.state());
 }
 
 impl Said {

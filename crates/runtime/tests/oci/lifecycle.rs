@@ -1,20 +1,10 @@
 //! Verbs, states, exit codes, failures.
 
-use std::{fs, thread::sleep, time::Duration};
+use std::fs;
 
 use serde_json::json;
 
-use crate::driver::Bundle;
-
-fn until_stopped(bundle: &Bundle) {
-    for _ in 0..500 {
-        if bundle.state()["status"] == "stopped" {
-            return;
-        }
-        sleep(Duration::from_millis(10));
-    }
-    panic!("it does not stop: {}", bundle.state());
-}
+use crate::driver::{Bundle, until_stopped};
 
 #[test]
 fn the_exit_status_is_the_containers() {

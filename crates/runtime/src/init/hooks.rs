@@ -1,0 +1,34 @@
+//! The hooks of a container's first process: those before it leaves the old root, and those before its program.
+
+use std::os::fd::BorrowedFd;
+
+use tinyd_core::{Result, oci};
+
+use super::{Become, Child};
+use crate::{
+    hooks,
+    launch::{kernel, sync::Phase},
+};
+
+impl Child<'_> {
+    /// The mounts are made and the old root is still there: the caller's hooks run, then those in these namespaces.
+    pub(super) fn hooks_at_creation(&mut self, root: BorrowedFd<'_>) -> Result<()> {
+        self.sync.say(Phase::Mounted, b"", &[])?;
+        self.sync.hear_phase(Phase::Hooked)?;
+        let state = self.state(oci::Status::Creating);
+        hooks::run_all(&self.plan.hooks.create_container, &state, || {
+            rustix::process::fchdir(root).map_err(|error| kernel("fchdir(root)", &error))
+        })
+    }
+
+    /// Each runs as the program will: with its identity, its rights and its filter.
+    pub(super) fn hooks_at_start(&self, process: &Become<'_>) -> Result<()> {
+        let state = self.state(oci::Status::Created);
+        hooks::run_all(&self.plan.hooks.start_container, &state, || process.close_door())
+    }
+
+    fn state(&self, status: oci::Status) -> oci::ContainerState {
+        let pid = rustix::process::getpid().as_raw_pid();
+        oci::ContainerState { status, pid: Some(pid), ..self.state.clone() }
+    }
+}
