@@ -22,7 +22,9 @@ use crate::{
     cgroup::Cgroup,
     init::{self, Become},
     launch::{
-        self, Stdio, kernel, step,
+        self, Stdio, kernel,
+        labels::{self, Labels},
+        step,
         sync::{Heard, Phase, Sync},
     },
     plan::{
@@ -69,18 +71,19 @@ pub fn exec(
     stdio: Stdio,
 ) -> Result<Exec> {
     let mut warnings = Vec::new();
-    let plan = process_plan::plan(process, &mut warnings)?;
-    let filter = seccomp::filter(seccomp, plan.capabilities.bounding)?;
     let default = oci::Linux::default();
     let linux = target.spec.linux.as_ref().unwrap_or(&default);
+    let plan = process_plan::plan(process, linux, &mut warnings)?;
+    labels::require(&plan, None)?;
+    let filter = seccomp::filter(seccomp, plan.capabilities.bounding)?;
     let flags = linux.namespaces.iter().fold(0, |flags, namespace| flags | flag_of(namespace.kind));
     own_pipes(&stdio, linux, &plan)?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
     let (mut ours, theirs) = Sync::pair()?;
-    let Forked::Parent { pid, pidfd } = clone(target, flags)? else {
+    let Forked::Parent { pid, pidfd } = clone_on(plan.affinity[0].as_deref(), target, flags)? else {
         drop(ours);
-        Joining { target, flags, process: Become { process: &plan, filter: filter.as_ref() }, sync: theirs }
-            .run(stdio)
+        let process = Become { process: &plan, filter: filter.as_ref() };
+        Joining { target, flags, process, proc: &proc, sync: theirs }.run(stdio)
     };
     drop((theirs, stdio));
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
@@ -91,6 +94,27 @@ pub fn exec(
             Err(error)
         }
     }
+}
+
+/// As [`clone`], on these CPUs; the caller goes back to its own.
+fn clone_on(cpus: Option<&[usize]>, target: Target<'_>, flags: u64) -> Result<Forked> {
+    let Some(cpus) = cpus else { return clone(target, flags) };
+    let own = rustix::thread::sched_getaffinity(None).map_err(|error| kernel("sched_getaffinity", &error))?;
+    set_cpus("initial", cpus)?;
+    let cloned = clone(target, flags);
+    if !matches!(cloned, Ok(Forked::Child)) {
+        rustix::thread::sched_setaffinity(None, &own).map_err(|error| kernel("sched_setaffinity", &error))?;
+    }
+    cloned
+}
+
+fn set_cpus(field: &str, cpus: &[usize]) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    cpus.iter().for_each(|cpu| set.set(*cpu));
+    rustix::thread::sched_setaffinity(None, &set).map_err(|error| {
+        kernel(&format!("sched_setaffinity({cpus:?})"), &error)
+            .of_field(format!("process.execCPUAffinity.{field}"))
+    })
 }
 
 /// Clones a process that is in the container's cgroup (v2) and PID namespace.
@@ -159,6 +183,8 @@ struct Joining<'a> {
     target: Target<'a>,
     flags: u64,
     process: Become<'a>,
+    /// The host's procfs.
+    proc: &'a Proc,
     sync: Sync,
 }
 
@@ -171,7 +197,11 @@ impl Joining<'_> {
 
     fn join_and_become(&mut self, stdio: Stdio) -> Result<Infallible> {
         init::enter_cgroup(self.target.cgroup.procs())?;
+        if let Some(cpus) = &self.process.process.affinity[1] {
+            set_cpus("final", cpus)?;
+        }
         init::leave_keys()?;
+        let labels = Labels::open(self.proc, self.process.process)?;
         process::set_not_dumpable().map_err(step("join the container"))?;
         if self.flags & flag::USER != 0 {
             init::leave_groups()?;
@@ -186,12 +216,15 @@ impl Joining<'_> {
         };
         self.process.attach_stdio(stdio, slave)?;
         // As the first process does: what is followed now is the container's doing, and none of the host's directories may be open.
-        let keep: Vec<_> = [self.sync.as_fd()].into_iter().chain(master.iter().map(AsFd::as_fd)).collect();
+        let mut keep = vec![self.sync.as_fd()];
+        keep.extend(master.iter().map(AsFd::as_fd));
+        keep.extend(labels.files());
         process::close_all_but(&keep).map_err(step("close descriptors"))?;
         let program = self.process.take_identity()?;
         self.sync.hear_phase(Phase::Mapped)?;
         let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
         self.sync.say(Phase::Ready, b"", &fds)?;
+        labels.set()?;
         self.process.close_door()?;
         self.process.execute(&program)
     }

@@ -7,6 +7,7 @@
 
 mod cgroups;
 mod ids;
+pub(crate) mod labels;
 mod sources;
 pub mod sync;
 
@@ -152,6 +153,9 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
     let terminal = matches!(launch.stdio, Stdio::Terminal);
     let context = plan::Context { bundle: launch.bundle, terminal, idmap_root: launch.idmap_root };
     let mut plan = plan::plan(launch.spec, context)?;
+    let linux = launch.spec.linux.as_ref();
+    let mount_label = linux.and_then(|linux| linux.mount_label.as_deref());
+    labels::require(&plan.process, mount_label.filter(|label| !label.is_empty()))?;
     warn_of_capabilities(&mut plan)?;
     let filter = seccomp::filter(launch.seccomp, plan.process.capabilities.bounding)?;
     let (cgroup, mut warnings) = make_cgroup(&launch)?;
@@ -240,6 +244,7 @@ fn make(
         die_with_parent: launch.die_with_parent,
         failpoint: launch.failpoint,
         state,
+        proc: &proc,
     };
     let cloned = clone(plan, cgroup, &child.joins)?;
     let Forked::Parent { pid, pidfd } = cloned else {

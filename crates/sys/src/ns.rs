@@ -7,7 +7,10 @@
 
 use std::{
     io::Write,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -93,6 +96,17 @@ impl Proc {
         std::fs::File::from(fd)
             .write_all(text.as_bytes())
             .ask(format_args!("write(/proc/{}, {text:?})", file.display()))
+    }
+
+    /// Opens a file of the caller's own entry (`attr/exec`) for writing.
+    ///
+    /// # Errors
+    /// ENOENT when there is no such file.
+    pub fn open_own(&self, file: &Path) -> Result<OwnedFd> {
+        // The link's words, PID/task/TID, and not the link: it is walked as everything else here.
+        let own = rustix::fs::readlinkat(&self.0, c"thread-self", Vec::new()).ask("readlink(thread-self)")?;
+        let own = PathBuf::from(std::ffi::OsStr::from_bytes(own.as_bytes()));
+        path::open_beneath(self.0.as_fd(), &own.join(file), OFlags::WRONLY | OFlags::NOFOLLOW)
     }
 
     /// Opens the namespace file `name` (`user`, `net`, ...) of process `pid`.
@@ -206,6 +220,13 @@ mod tests {
         let ranges =
             [IdRange { inside: 0, outside: 100_000, count: 1 }, IdRange { inside: 1, outside: 7, count: 2 }];
         assert_eq!(id_map(&ranges), "0 100000 1\n1 7 2\n");
+    }
+
+    #[test]
+    fn a_thread_finds_its_own_entry() {
+        let own = Proc::of_host().unwrap().open_own(Path::new("comm")).unwrap();
+        std::fs::File::from(own).write_all(b"renamed").unwrap();
+        assert_eq!(std::fs::read_to_string("/proc/thread-self/comm").unwrap(), "renamed\n");
     }
 
     #[test]

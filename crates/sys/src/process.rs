@@ -480,6 +480,19 @@ pub fn set_io_priority(class: u32, level: u32) -> Result<()> {
     check(done, format_args!("ioprio_set({class}, {level})"))
 }
 
+/// set_mempolicy(2) for the caller: `mode` with its flags, and a bit for each node.
+///
+/// # Errors
+/// EINVAL for a mode that does not go with these nodes, ENOSYS without NUMA.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
+    // The kernel takes one bit less than it is told.
+    let bits = if nodes.is_empty() { 0 } else { size_of_val(nodes) * 8 + 1 };
+    let mask = if nodes.is_empty() { ptr::null() } else { nodes.as_ptr() };
+    // SAFETY: the mask is null with no bit, or a slice of as many bits as are said and one that the kernel does not look at.
+    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
+    check(done, format_args!("set_mempolicy({mode:#x}, {nodes:x?})"))
+}
+
 /// Whether the file that this process executes cannot be written by anyone who reaches it through /proc/PID/exe: a sealed
 /// memory file, or a file on a read-only mount.
 ///

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Seccomp;
+use super::{Seccomp, is_false};
 
 /// Linux-specific configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub struct Linux {
     pub mount_label: Option<String>,
     /// resctrl.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub intel_rdt: Option<serde_json::Value>,
+    pub intel_rdt: Option<IntelRdt>,
     /// personality(2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<Personality>,
@@ -60,7 +60,7 @@ pub struct Linux {
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// set_mempolicy(2) (1.3).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_policy: Option<serde_json::Value>,
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// One line of `/proc/PID/uid_map`.
@@ -150,6 +150,46 @@ pub struct Personality {
     pub domain: String,
     /// None are defined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+/// resctrl (config-linux.md, IntelRdt; 1.3's fields and 1.2's).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IntelRdt {
+    /// The group; the container's id when absent.
+    #[serde(rename = "closID", skip_serializing_if = "Option::is_none")]
+    pub clos_id: Option<String>,
+    /// Lines of the group's `schemata` (1.3).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// `L3:0=ff;1=c0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l3_cache_schema: Option<String>,
+    /// `MB:0=70;1=20`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mem_bw_schema: Option<String>,
+    /// Whether the container is counted in a group of its own (1.3).
+    #[serde(skip_serializing_if = "is_false")]
+    pub enable_monitoring: bool,
+    /// The same, before 1.3.
+    #[serde(rename = "enableCMT", skip_serializing_if = "is_false")]
+    pub enable_cmt: bool,
+    /// The same, before 1.3.
+    #[serde(rename = "enableMBM", skip_serializing_if = "is_false")]
+    pub enable_mbm: bool,
+}
+
+/// set_mempolicy(2) (1.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// `MPOL_…`.
+    pub mode: String,
+    /// A list such as `0-3,7`.
+    pub nodes: String,
+    /// `MPOL_F_…`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }
 

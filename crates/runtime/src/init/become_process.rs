@@ -71,12 +71,7 @@ impl Become<'_> {
     pub(crate) fn take_identity(&self) -> Result<Program> {
         let process = self.process;
         self.enter_working_directory()?;
-        if let Some(attr) = process.scheduler {
-            process::set_scheduler(attr).map_err(step("process.scheduler"))?;
-        }
-        if let Some((class, level)) = process.io_priority {
-            process::set_io_priority(class, level).map_err(step("process.ioPriority"))?;
-        }
+        self.take_place_in_the_machine()?;
         rustix::process::umask(Mode::from_raw_mode(process.umask));
         creds::drop_bounding(process.capabilities.bounding).map_err(step("process.capabilities.bounding"))?;
         set_groups(&process.groups)?;
@@ -86,6 +81,24 @@ impl Become<'_> {
         }
         creds::set_uid(process.uid).map_err(step("process.user.uid"))?;
         program::find(process)
+    }
+
+    /// What the machine is to it: execution domain, memory nodes, CPU and disk time.
+    fn take_place_in_the_machine(&self) -> Result<()> {
+        let process = self.process;
+        if let Some(persona) = process.personality {
+            process::set_personality(persona).map_err(step("linux.personality"))?;
+        }
+        if let Some((mode, nodes)) = &process.memory_policy {
+            process::set_memory_policy(*mode, nodes).map_err(step("linux.memoryPolicy"))?;
+        }
+        if let Some(attr) = process.scheduler {
+            process::set_scheduler(attr).map_err(step("process.scheduler"))?;
+        }
+        if let Some((class, level)) = process.io_priority {
+            process::set_io_priority(class, level).map_err(step("process.ioPriority"))?;
+        }
+        Ok(())
     }
 
     fn enter_working_directory(&self) -> Result<()> {

@@ -23,7 +23,7 @@ use rustix::fs::Mode;
 use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::{
     creds,
-    ns::{self, flag},
+    ns::{self, Proc, flag},
     process,
 };
 
@@ -34,7 +34,9 @@ pub(crate) use self::{
 };
 use crate::{
     launch::{
-        Gate, Stdio, View, failpoint, kernel, step,
+        Gate, Stdio, View, failpoint, kernel,
+        labels::Labels,
+        step,
         sync::{Heard, Phase, Sync},
     },
     plan::{Plan, Step},
@@ -70,6 +72,8 @@ pub struct Child<'a> {
     pub failpoint: &'a str,
     /// What its hooks are told.
     pub state: &'a oci::ContainerState,
+    /// The host's procfs.
+    pub proc: &'a Proc,
 }
 
 /// Becomes the container's first process.
@@ -84,6 +88,7 @@ impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
         enter_cgroup(self.tasks)?;
         leave_keys()?;
+        let labels = Labels::open(self.proc, &self.plan.process)?;
         // Of the places that mounts are made on; the program gets its own.
         rustix::process::umask(Mode::from_raw_mode(0o022));
         self.enter_namespaces()?;
@@ -103,15 +108,13 @@ impl Child<'_> {
         let told = serde_json::to_vec(&walk.warnings).unwrap_or_default();
         let up: Vec<_> = [walk.route_socket.take(), walk.master.take()].into_iter().flatten().collect();
         drop(walk);
-        self.leave_descriptors(&up)?;
-        if let Some(persona) = self.plan.personality {
-            process::set_personality(persona).map_err(step("linux.personality"))?;
-        }
+        self.leave_descriptors(&up, &labels)?;
         failpoint(self.failpoint, "creds")?;
         let program = process.take_identity()?;
         self.sync.say(Phase::Ready, &told, &up.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
         drop(up);
         self.wait_at_gate(gate)?;
+        labels.set()?;
         self.hooks_at_start(&process)?;
         failpoint(self.failpoint, "exec")?;
         // Before the filter, which may allow none of these calls; after the last change of the user, which would clear it.
@@ -128,9 +131,10 @@ impl Child<'_> {
 
     /// Closes all but the conversation, the gate and `up`. From here on paths that the image has a say in are followed: the working
     /// directory, the program. A directory of the host's that is still open would lead out, by `/proc/self/fd/N/..`.
-    fn leave_descriptors(&self, up: &[OwnedFd]) -> Result<()> {
+    fn leave_descriptors(&self, up: &[OwnedFd], labels: &Labels) -> Result<()> {
         let mut keep = vec![self.sync.as_fd()];
         keep.extend(up.iter().map(AsFd::as_fd));
+        keep.extend(labels.files());
         if let Gate::Listener(listener) = &self.gate {
             keep.push(listener.as_fd());
         }

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
+mod numa;
 pub mod options;
 pub mod process;
 pub mod sysctl;
@@ -34,8 +35,6 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What the child becomes.
     pub process: ProcessPlan,
-    /// personality(2).
-    pub personality: Option<u64>,
     /// Offsets of a new time namespace, as /proc/PID/timens_offsets takes them.
     pub time_offsets: Option<String>,
     /// Programs that run at points of its life.
@@ -104,13 +103,12 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process", "a process is needed"))?;
     let mut warnings = Vec::new();
     let namespaces = namespaces::plan(linux)?;
-    let process = process::plan(process, &mut warnings)?;
+    let process = process::plan(process, linux, &mut warnings)?;
     let mut sources = vec![root_source(linux, &namespaces, context)?];
     let hooks = hooks::plan(spec.hooks.as_ref())?;
     let steps = steps(spec, linux, &namespaces, (&process, &hooks), context, &mut sources)?;
-    let personality = linux.personality.as_ref().map(personality).transpose()?;
     let time_offsets = time_offsets(linux, &namespaces)?;
-    Ok(Plan { namespaces, sources, steps, process, personality, time_offsets, hooks, warnings })
+    Ok(Plan { namespaces, sources, steps, process, time_offsets, hooks, warnings })
 }
 
 fn root_source(linux: &oci::Linux, namespaces: &Namespaces, context: Context<'_>) -> Result<Source> {
@@ -145,7 +143,9 @@ fn steps(
     }
     let place = spec.root.as_ref().filter(|_| hooks.at_creation());
     steps.push(Step::Root { place: place.map(|root| context.bundle.join(&root.path)) });
-    let mounts_context = mounts::Context { bundle: context.bundle, namespaces, devices: &linux.devices };
+    let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
+    let mounts_context =
+        mounts::Context { bundle: context.bundle, namespaces, devices: &linux.devices, label };
     steps.extend(mounts::plan(&spec.mounts, mounts_context, sources)?.into_iter().map(Step::Mount));
     steps.push(Step::WorkingDirectory(process.cwd.clone()));
     if hooks.at_creation() {
@@ -221,16 +221,6 @@ fn recursion(linux: &oci::Linux) -> u64 {
     }
 }
 
-fn personality(given: &oci::Personality) -> Result<u64> {
-    match given.domain.as_str() {
-        "LINUX" => Ok(0),
-        "LINUX32" => Ok(8),
-        other => {
-            Err(Error::invalid("linux.personality.domain", format!("{other:?} is neither LINUX nor LINUX32")))
-        }
-    }
-}
-
 fn time_offsets(linux: &oci::Linux, namespaces: &Namespaces) -> Result<Option<String>> {
     if linux.time_offsets.is_empty() {
         return Ok(None);
@@ -266,14 +256,8 @@ fn check_supported(spec: &oci::Spec) -> Result<()> {
     if linux.intel_rdt.is_some() {
         return refuse("linux.intelRdt");
     }
-    if linux.memory_policy.is_some() {
-        return refuse("linux.memoryPolicy");
-    }
     if !linux.net_devices.is_empty() {
         return refuse("linux.netDevices");
-    }
-    if linux.mount_label.as_ref().is_some_and(|label| !label.is_empty()) {
-        return refuse("linux.mountLabel");
     }
     Ok(())
 }
@@ -346,7 +330,7 @@ mod tests {
                 .contains("none of shared")
         );
         assert!(
-            refused(|s| s.linux.as_mut().unwrap().intel_rdt = Some(serde_json::json!({})))
+            refused(|s| s.linux.as_mut().unwrap().intel_rdt = Some(oci::IntelRdt::default()))
                 .contains("linux.intelRdt")
         );
     }

@@ -140,7 +140,12 @@ pub struct Context<'a> {
     pub namespaces: &'a Namespaces,
     /// Extra device nodes.
     pub devices: &'a [oci::Device],
+    /// The SELinux label of what is mounted anew.
+    pub label: Option<&'a str>,
 }
+
+/// File systems whose label is the policy's and not the container's.
+const UNLABELLED: [&str; 3] = ["proc", "sysfs", "mqueue"];
 
 /// Reads `mounts`; sources are added to `sources`.
 ///
@@ -178,7 +183,8 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
         Class::Dev => {
             refuse_idmap(field, mount, &options)?;
             let dev = devices::plan(context.devices, context.namespaces.ids.as_ref())?;
-            let what = SourceKind::Dev { dev, data: options.data, attributes: options.attr.set };
+            let data = labelled(options.data, context.label);
+            let what = SourceKind::Dev { dev, data, attributes: options.attr.set };
             sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
             What::Source(sources.len() - 1)
         }
@@ -192,11 +198,22 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
             let source = mount.source.clone().filter(|source| !source.is_empty() && *source != kind);
             let propagation = options.attr.propagation | options.attr_all.propagation;
             let attr = Attr { set: options.attr.set | options.attr_all.set, clear: 0, propagation };
-            What::Fs { kind, source, data: options.data, attr }
+            let label = context.label.filter(|_| !UNLABELLED.contains(&kind.as_str()));
+            What::Fs { kind, source, data: labelled(options.data, label), attr }
         }
     };
     Ok(Mount { field: named, destination, what })
 }
+
+fn labelled(mut data: FsData, label: Option<&str>) -> FsData {
+    if !data.iter().any(|(key, _)| key == "context") {
+        data.extend(label.map(|label| ("context".to_owned(), Some(label.to_owned()))));
+    }
+    data
+}
+
+/// What a file system is told: a name, and a value where it takes one.
+type FsData = Vec<(String, Option<String>)>;
 
 enum Class {
     Bind { path: String, recursive: bool },
@@ -352,7 +369,8 @@ mod tests {
 
     fn plan_one(mount: oci::Mount, new: u64) -> Result<(Mount, Vec<Source>)> {
         let namespaces = namespaces(new);
-        let context = Context { bundle: Path::new("/bundle"), namespaces: &namespaces, devices: &[] };
+        let context =
+            Context { bundle: Path::new("/bundle"), namespaces: &namespaces, devices: &[], label: Some("l") };
         let mut sources = Vec::new();
         one("mounts[0]", &mount, context, &mut sources).map(|mount| (mount, sources))
     }
@@ -415,9 +433,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_mounted_anew_has_the_containers_label() {
+        let label = ("context".to_owned(), Some("l".to_owned()));
+        for (kind, options, count) in
+            [("tmpfs", &[][..], 1), ("devpts", &[], 1), ("mqueue", &[], 0), ("tmpfs", &["context=own"], 0)]
+        {
+            let (planned, _) = plan_one(mount("/x", kind, kind, options), flag::IPC).unwrap();
+            let What::Fs { data, .. } = planned.what else { panic!() };
+            assert_eq!(data.iter().filter(|one| **one == label).count(), count, "{kind} {options:?}");
+        }
+        let (_, sources) = plan_one(mount("/dev", "tmpfs", "tmpfs", &[]), 0).unwrap();
+        let SourceKind::Dev { data, .. } = &sources[0].what else { panic!() };
+        assert_eq!(*data, [label]);
+    }
+
+    #[test]
     fn dev_is_made_when_the_configuration_has_none() {
         let namespaces = namespaces(0);
-        let context = Context { bundle: Path::new("/"), namespaces: &namespaces, devices: &[] };
+        let context = Context { bundle: Path::new("/"), namespaces: &namespaces, devices: &[], label: None };
         let mut sources = Vec::new();
         let planned = plan(&[], context, &mut sources).unwrap();
         assert_eq!(planned[0].destination, Path::new("/dev"));

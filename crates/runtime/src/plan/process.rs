@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_core::{Error, Result, oci};
 use tinyd_sys::{creds::CapSet, process::SchedAttr};
+
+use super::numa;
 
 /// A process as the child is told to become it.
 #[derive(Clone, Debug)]
@@ -42,6 +44,16 @@ pub struct ProcessPlan {
     pub scheduler: Option<SchedAttr>,
     /// ioprio_set(2): class and level.
     pub io_priority: Option<(u32, u32)>,
+    /// The AppArmor profile that the program gets.
+    pub apparmor: Option<String>,
+    /// The SELinux label that the program gets.
+    pub selinux: Option<String>,
+    /// The CPUs of a process that is added: while it enters the cgroup, and afterwards.
+    pub affinity: [Option<Vec<usize>>; 2],
+    /// personality(2).
+    pub personality: Option<u64>,
+    /// set_mempolicy(2): the mode with its flags, and a bit for each node.
+    pub memory_policy: Option<(u32, Vec<u64>)>,
 }
 
 /// The five capability sets.
@@ -92,12 +104,11 @@ const RLIMITS: [&str; 16] = [
     "RLIMIT_RTTIME",
 ];
 
-/// Reads a process. Names that this runtime does not know and the specification wants warned about go to `warnings`.
+/// Reads a process, and what is said of all of a container's processes in `linux`. Names that this runtime does not know and the specification wants warned about go to `warnings`.
 ///
 /// # Errors
-/// `InvalidArgument` with the field and the rule, `Unsupported` for a label of a security module.
-pub fn plan(process: &oci::Process, warnings: &mut Vec<String>) -> Result<ProcessPlan> {
-    refuse_labels(process)?;
+/// `InvalidArgument` with the field and the rule.
+pub fn plan(process: &oci::Process, linux: &oci::Linux, warnings: &mut Vec<String>) -> Result<ProcessPlan> {
     if process.args.is_empty() {
         return Err(Error::invalid("process.args", "a command is needed"));
     }
@@ -118,25 +129,30 @@ pub fn plan(process: &oci::Process, warnings: &mut Vec<String>) -> Result<Proces
         console_size: process.console_size.filter(|size| size.height > 0 && size.width > 0),
         scheduler: process.scheduler.as_ref().map(scheduler).transpose()?,
         io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
+        apparmor: label("process.apparmorProfile", process.apparmor_profile.as_ref())?,
+        selinux: label("process.selinuxLabel", process.selinux_label.as_ref())?,
+        affinity: affinity(process.exec_cpu_affinity.as_ref())?,
+        personality: linux.personality.as_ref().map(numa::personality).transpose()?,
+        memory_policy: linux.memory_policy.as_ref().map(numa::memory_policy).transpose()?,
     })
 }
 
-fn refuse_labels(process: &oci::Process) -> Result<()> {
-    let labels = [
-        ("process.apparmorProfile", &process.apparmor_profile),
-        ("process.selinuxLabel", &process.selinux_label),
-    ];
-    for (field, label) in labels {
-        if label.as_deref().is_some_and(|label| !label.is_empty()) {
-            return Err(Error::new(Kind::Unsupported, "this runtime sets no label of a security module")
-                .of_field(field));
+fn label(field: &str, label: Option<&String>) -> Result<Option<String>> {
+    match label.filter(|label| !label.is_empty()) {
+        Some(label) if label.chars().any(char::is_control) => {
+            Err(Error::invalid(field, format!("{label:?} has a control character")))
         }
+        other => Ok(other.cloned()),
     }
-    if process.exec_cpu_affinity.is_some() {
-        return Err(Error::new(Kind::Unsupported, "not supported by this runtime")
-            .of_field("process.execCPUAffinity"));
-    }
-    Ok(())
+}
+
+fn affinity(given: Option<&oci::ExecCpuAffinity>) -> Result<[Option<Vec<usize>>; 2]> {
+    let Some(given) = given else { return Ok([None, None]) };
+    let list = |name: &str, list: Option<&String>| {
+        let field = format!("process.execCPUAffinity.{name}");
+        list.filter(|list| !list.is_empty()).map(|list| numa::numbers(&field, list)).transpose()
+    };
+    Ok([list("initial", given.initial.as_ref())?, list("final", given.last.as_ref())?])
 }
 
 pub(super) fn strings(field: &str, texts: &[String]) -> Result<Vec<CString>> {
@@ -284,7 +300,7 @@ fn io_priority(given: &oci::IoPriority) -> Result<(u32, u32)> {
     Ok((class, level))
 }
 
-fn number_of<T: Copy>(field: &str, table: &[(&str, T)], word: &str) -> Result<T> {
+pub(super) fn number_of<T: Copy>(field: &str, table: &[(&str, T)], word: &str) -> Result<T> {
     let found = table.iter().find(|(known, _)| *known == word);
     found.map(|(_, number)| *number).ok_or_else(|| Error::invalid(field, format!("{word:?} is not known")))
 }
@@ -306,7 +322,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut oci::Process)) -> String {
         let mut process = process();
         change(&mut process);
-        plan(&process, &mut Vec::new()).unwrap_err().to_string()
+        plan(&process, &oci::Linux::default(), &mut Vec::new()).unwrap_err().to_string()
     }
 
     #[test]
@@ -316,7 +332,7 @@ mod tests {
         assert_eq!(refused(|p| p.cwd = "rel".into()), r#"process.cwd: "rel" is not an absolute path"#);
         assert!(refused(|p| p.user.uid = 4_294_967_295).contains("0 to 2147483647"));
         assert!(refused(|p| p.oom_score_adj = Some(1001)).contains("-1000 to 1000"));
-        assert!(refused(|p| p.apparmor_profile = Some("x".into())).contains("process.apparmorProfile"));
+        assert!(refused(|p| p.apparmor_profile = Some("x\ny".into())).contains("process.apparmorProfile"));
         let limit = |soft, hard| oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft, hard };
         assert!(refused(|p| p.rlimits = vec![limit(2, 1)]).contains("above the hard limit"));
         assert!(refused(|p| p.rlimits = vec![limit(1, 1), limit(1, 1)]).contains("given twice"));

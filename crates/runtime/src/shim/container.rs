@@ -214,13 +214,15 @@ fn wants_terminal(spec: &oci::Spec) -> bool {
     spec.process.as_ref().is_some_and(|process| process.terminal)
 }
 
-/// The plan is large and lives as long as the container: only namespaces and ids are kept.
+/// The plan is large and lives as long as the container: only what all of its processes share is kept.
 fn what_exec_needs(spec: oci::Spec) -> oci::Spec {
     let linux = spec.linux.map(|linux| oci::Linux {
         namespaces: linux.namespaces,
         uid_mappings: linux.uid_mappings,
         gid_mappings: linux.gid_mappings,
         cgroups_path: linux.cgroups_path,
+        personality: linux.personality,
+        memory_policy: linux.memory_policy,
         ..oci::Linux::default()
     });
     oci::Spec { oci_version: spec.oci_version, linux, ..oci::Spec::default() }

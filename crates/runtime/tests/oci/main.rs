@@ -8,3 +8,4 @@ mod hooks;
 mod isolation;
 mod lifecycle;
 mod mounts;
+mod process;
