@@ -1,7 +1,11 @@
 //! Whether a definition makes sense on this machine: every rule of a container's definition that the words themselves do not hold.
 //! Looks at the host's files where a rule is about them, changes nothing.
 
-use std::{collections::HashSet, os::unix::fs::FileTypeExt, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    os::unix::fs::FileTypeExt,
+    path::Path,
+};
 
 use tinyd_core::{
     Error, Kind, Name, Result,
@@ -81,16 +85,23 @@ fn names(config: &ContainerConfig) -> Result<()> {
             ));
         }
     }
-    let mut bytes = 0;
-    for (key, value) in &config.labels {
-        bytes += key.len() + value.len();
-        if key.is_empty() || key.chars().any(char::is_control) || value.contains('\0') {
+    check_labels(&config.labels)
+}
+
+/// Checks the labels of a container, a network or a volume.
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    for (key, value) in labels {
+        if key.is_empty() || key.chars().any(char::is_control) {
             return Err(Error::invalid(
                 "--label",
-                format!("{key:?} is not a label: KEY=VALUE with a plain key"),
+                format!("{key:?} is not a label's key: not empty, no control characters"),
             ));
         }
+        if value.contains('\0') {
+            return Err(Error::invalid("--label", format!("the value of {key:?} has a NUL byte")));
+        }
     }
+    let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > LABELS_MAX_BYTES {
         return Err(Error::invalid(
             "--label",
@@ -126,8 +137,10 @@ fn limits(config: &ContainerConfig, host: &Host) -> Result<()> {
             return Err(Error::invalid(
                 "--ulimit",
                 format!(
-                    "{}={}:{} is not a limit: a known name, soft at most hard",
-                    ulimit.name, ulimit.soft, ulimit.hard
+                    "\"{}={}:{}\" is not a limit: a known name, soft at most hard",
+                    ulimit.name.escape_debug(),
+                    ulimit.soft,
+                    ulimit.hard
                 ),
             ));
         }
@@ -136,7 +149,9 @@ fn limits(config: &ContainerConfig, host: &Host) -> Result<()> {
 }
 
 fn cpuset(list: &str, host: &Host) -> Result<()> {
-    let wanted = host::parse_list(list).ok_or_else(|| {
+    // What the kernel writes ends with a newline; what a caller writes does not.
+    let plain = Some(list).filter(|list| !list.contains(char::is_whitespace));
+    let wanted = plain.and_then(host::parse_list).ok_or_else(|| {
         Error::invalid("--cpuset-cpus", format!("{list:?} is not a list of CPUs such as 0-1,3"))
     })?;
     match wanted.iter().find(|cpu| !host.cpus.contains(cpu)) {
@@ -188,7 +203,7 @@ fn mounts(config: &ContainerConfig) -> Result<()> {
             return Err(Error::invalid(
                 field,
                 format!(
-                    "{target:?} is not a place in the container: an absolute path other than /, without . and .."
+                    "{target:?} is not a place in the container: an absolute path other than /, without ., .. and control characters"
                 ),
             ));
         }
@@ -201,8 +216,12 @@ fn mounts(config: &ContainerConfig) -> Result<()> {
         if !targets.insert(target) {
             return Err(Error::invalid(field, format!("{target:?} is mounted twice")));
         }
-        if let MountSource::Host(source) = &mount.source {
-            host_source(field, source)?;
+        match &mount.source {
+            MountSource::Host(source) => host_source(field, source)?,
+            MountSource::Tmpfs { mode: Some(mode @ 0o10000..), .. } => {
+                return Err(Error::invalid(field, format!("{mode:o} is not a mode: octal, at most 7777")));
+            }
+            MountSource::Tmpfs { .. } | MountSource::Volume(_) => {}
         }
     }
     Ok(())
@@ -277,16 +296,17 @@ fn security(config: &ContainerConfig, host: &Host) -> Result<()> {
         }
         let plain = device.container.starts_with("/dev/")
             && !device.container.split('/').any(|part| part == "..")
-            && !device.container.chars().any(char::is_control)
-            && !device.access.is_empty()
-            && device.access.bytes().all(|b| b"rwm".contains(&b));
+            && !device.container.chars().any(char::is_control);
         if !plain {
             return Err(Error::invalid(
                 "--device",
-                format!(
-                    "{:?} is not a place for a device, or its access is not some of rwm: a path below /dev",
-                    device.container
-                ),
+                format!("{:?} is not a place for a device: a path below /dev", device.container),
+            ));
+        }
+        if device.access.is_empty() || !device.access.bytes().all(|b| b"rwm".contains(&b)) {
+            return Err(Error::invalid(
+                "--device",
+                format!("{:?} is not an access to a device: some of rwm", device.access),
             ));
         }
     }

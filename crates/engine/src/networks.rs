@@ -40,6 +40,7 @@ pub(crate) async fn create(inner: &Arc<Inner>, config: NetworkConfig) -> Result<
             ));
         }
     }
+    check::check_labels(&config.labels)?;
     let inner = Arc::clone(inner);
     blocking(move || make(&inner, config)).await
 }

@@ -28,6 +28,7 @@ pub(crate) fn create(
     name: Option<Name>,
     labels: BTreeMap<String, String>,
 ) -> Result<VolumeView> {
+    check::check_labels(&labels)?;
     let name = match name {
         Some(name) => name,
         None => random_name()?,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
 
+mod api;
 mod bad_input;
 mod cli;
 mod daemon;
@@ -15,4 +16,5 @@ mod remote;
 mod scale;
 mod security;
 mod services;
+mod stranger;
 mod volumes;

@@ -268,8 +268,8 @@ impl TryFrom<pb::Port> for Port {
         let host_ip = absent_when_empty(port.host_ip).map(|text| address("-p", &text)).transpose()?;
         Ok(Port {
             host_ip: host_ip.filter(|ip| !ip.is_unspecified()),
-            host: fits("-p", port.host)?,
-            container: fits("-p", port.container)?,
+            host: fits("-p", port.host, 1)?,
+            container: fits("-p", port.container, 1)?,
             protocol: match known("-p", port.protocol)? {
                 pb::Protocol::Tcp => Protocol::Tcp,
                 pb::Protocol::Udp => Protocol::Udp,

@@ -17,9 +17,10 @@ fn absent_when_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A number that has to fit a smaller type.
-fn fits<U: TryFrom<u32>>(field: &str, number: u32) -> Result<U> {
-    U::try_from(number).map_err(|_| Error::invalid(field, format!("{number} is out of range")))
+/// A number that has to fit 16 bits; what it is for begins at `least`.
+fn fits(field: &str, number: u32, least: u16) -> Result<u16> {
+    let fitting = u16::try_from(number).ok().filter(|number| *number >= least);
+    fitting.ok_or_else(|| Error::invalid(field, format!("{number} is out of range: {least} to {}", u16::MAX)))
 }
 
 /// A part of a message that has to be there.

@@ -145,7 +145,7 @@ fn piece(stream: pb::Stream, data: bytes::Bytes) -> pb::Output {
 }
 
 fn size(window: pb::WindowSize) -> Result<WindowSize> {
-    Ok(WindowSize { rows: fits("rows", window.rows)?, cols: fits("cols", window.cols)? })
+    Ok(WindowSize { rows: fits("rows", window.rows, 0)?, cols: fits("cols", window.cols, 0)? })
 }
 
 fn first_is_open() -> Error {
