@@ -120,6 +120,8 @@ fn a_stopped_daemon_leaves_containers_running() {
 fn names_networks_and_volumes_are_remembered() {
     let mut sandbox = Sandbox::new();
     sandbox.ok(&["network", "create", "--subnet", "192.168.10.0/24", "mynet"]);
+    // Its subnet is the one after the default network's: side by side they were once refused by the kernel at the restart.
+    sandbox.ok(&["network", "create", "beside"]);
     sandbox.ok(&["volume", "create", "data"]);
     sandbox.run(&["--name", "c", "--net", "mynet", "--label", "a=b"], &["sleep", "1000"]);
     sandbox.kill_daemon();

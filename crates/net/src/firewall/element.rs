@@ -7,20 +7,29 @@ use tinyd_core::config::{Port, Protocol};
 use super::rules::{BRIDGES, PORTS, PORTS_OF_ADDRESS, SUBNETS, WITHIN, interface};
 use crate::Subnet;
 
-/// An element of a set, as the kernel has it.
+/// An element of a set, as the kernel has it. Their order is the one in which the kernel takes them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Element {
     pub(super) set: &'static str,
     pub(super) key: Vec<u8>,
+    pub(super) role: Role,
     /// Empty for a set.
     pub(super) data: Vec<u8>,
-    /// Whether it is the first key after a range.
-    pub(super) ends_range: bool,
+}
+
+/// What a key stands for. Where one range ends and the next begins at the same key, the kernel wants the end first: a range that begins
+/// while another is open is EEXIST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// The first key after a range.
+    RangeEnd,
+    /// Itself, or the first key of a range.
+    Member,
 }
 
 impl Element {
     fn of_set(set: &'static str, key: Vec<u8>) -> Element {
-        Element { set, key, data: Vec::new(), ends_range: false }
+        Element { set, key, role: Role::Member, data: Vec::new() }
     }
 }
 
@@ -32,7 +41,7 @@ pub(super) fn of_network(bridge: &str, subnet: Subnet) -> Vec<Element> {
         Element::of_set(BRIDGES, name.to_vec()),
         Element::of_set(WITHIN, [name, name].concat()),
         Element::of_set(SUBNETS, subnet.base().octets().to_vec()),
-        Element { ends_range: true, ..Element::of_set(SUBNETS, after) },
+        Element { role: Role::RangeEnd, ..Element::of_set(SUBNETS, after) },
     ]
 }
 
@@ -56,7 +65,7 @@ fn of_port(ip: Ipv4Addr, port: &Port) -> Option<Element> {
         Some(IpAddr::V4(_) | IpAddr::V6(_)) => return None,
     };
     let data = [ip.octets(), port_key(port.container)].concat();
-    Some(Element { set, key, data, ends_range: false })
+    Some(Element { set, key, role: Role::Member, data })
 }
 
 /// A port, filled up to a register.

@@ -8,7 +8,7 @@ use tinyd_sys::{
 };
 
 use super::{
-    element::Element,
+    element::{Element, Role},
     expression::{LIST_ELEM, data},
     rules::{Chain, FORWARD, Rule, SETS, Set, chains},
 };
@@ -188,7 +188,7 @@ fn write_element(body: &mut Body<'_>, element: &Element) {
         if !element.data.is_empty() {
             data(body, ELEM_DATA, &element.data);
         }
-        if element.ends_range {
+        if element.role == Role::RangeEnd {
             body.be32(ELEM_FLAGS, ELEM_INTERVAL_END);
         }
     });
@@ -281,5 +281,6 @@ fn read_element(set: &'static str, element: tinyd_sys::netlink::Attribute<'_>) -
         bytes.map(|attr| attr.value.to_vec()).unwrap_or_default()
     };
     let flags = find(ELEM_FLAGS).and_then(|attr| attr.be32()).unwrap_or_default();
-    Element { set, key: value(ELEM_KEY), data: value(ELEM_DATA), ends_range: flags & ELEM_INTERVAL_END != 0 }
+    let role = if flags & ELEM_INTERVAL_END != 0 { Role::RangeEnd } else { Role::Member };
+    Element { set, key: value(ELEM_KEY), role, data: value(ELEM_DATA) }
 }

@@ -11,7 +11,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use serde_json::Value;
-use tinyd_core::{Kind, config::Port};
+use tinyd_core::{Kind, Name, config::Port};
 use tinyd_net::Net;
 
 use crate::host::{Host, endpoint, on_a_host_of_its_own, run, run_json};
@@ -144,6 +144,29 @@ fn a_restart_leaves_only_what_is_alive() {
         assert!(!next.repair().unwrap());
         web.space.serve(80, "web");
         assert!(host.outside.call("203.0.113.1:8080").is_some());
+    });
+}
+
+#[test]
+fn subnets_side_by_side_are_restored_and_go_one_by_one() {
+    on_a_host_of_its_own("table::subnets_side_by_side_are_restored_and_go_one_by_one", || {
+        let host = Host::new();
+        // The second ends where the first begins, the third begins where the first ends.
+        let networks = [("b", "10.1.1.0/24"), ("a", "10.1.0.0/24"), ("c", "10.1.2.0/24")]
+            .map(|(name, subnet)| host.network(name, subnet));
+        let subnets = || {
+            let set = run_json("nft", &["-j", "list", "set", "inet", "tinyd", "subnets"]);
+            set["nftables"][1]["set"]["elem"].as_array().map_or(0, Vec::len)
+        };
+        assert_eq!(subnets(), 3);
+        let next = Net::open("t", true).unwrap();
+        next.restore(&networks, &[]).unwrap();
+        assert_eq!(subnets(), 3);
+        assert!(!next.repair().unwrap());
+        for (left, name) in [(2, "b"), (1, "c"), (0, "a")] {
+            next.delete_bridge(&Name::parse("NAME", name).unwrap()).unwrap();
+            assert_eq!(subnets(), left, "without {name}");
+        }
     });
 }
 
