@@ -137,6 +137,17 @@ pub fn make_node(dir: BorrowedFd<'_>, name: &Path, node: &Node) -> Result<()> {
     chown(dir, name, node.uid, node.gid)
 }
 
+/// Whether an open file is a node of this kind with these numbers.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn is_node(file: BorrowedFd<'_>, node: &Node) -> Result<bool> {
+    let stat = rustix::fs::fstat(file).ask("fstat(fd)")?;
+    let same_kind = FileType::from_raw_mode(stat.st_mode) == node.kind;
+    let numbers = rustix::fs::makedev(node.major, node.minor);
+    Ok(same_kind && (node.kind == FileType::Fifo || stat.st_rdev == numbers))
+}
+
 /// Changes the owner of `name` in `dir`, not following a symbolic link. Root's own files need no call.
 ///
 /// # Errors

@@ -12,8 +12,8 @@ use std::{
 use rustix::{
     fs::CWD,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-        UnmountFlags,
+        FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+        OpenTreeFlags, UnmountFlags,
     },
 };
 
@@ -73,6 +73,25 @@ impl<'a> FsContext<'a> {
         let fd =
             rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).ask(format_args!("fsopen({kind:?})"))?;
         Ok(FsContext { fd, kind })
+    }
+
+    /// The file system of a mount that exists, to be configured anew.
+    ///
+    /// # Errors
+    /// EINVAL when `mount` is not the root of a mount.
+    pub fn pick(mount: BorrowedFd<'_>, kind: &'a str) -> Result<Self> {
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        let fd = rustix::mount::fspick(mount, c"", flags).ask("fspick(fd)")?;
+        Ok(FsContext { fd, kind })
+    }
+
+    /// Has the file system of [`FsContext::pick`] take what was set.
+    ///
+    /// # Errors
+    /// The kernel's refusal with its own explanation in the message.
+    pub fn reconfigure(self) -> Result<()> {
+        rustix::mount::fsconfig_reconfigure(self.fd.as_fd())
+            .map_err(|error| self.explain(format_args!("fsconfig({:?}, reconfigure)", self.kind), error))
     }
 
     /// Sets option `key` to a string.

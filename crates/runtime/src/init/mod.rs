@@ -4,6 +4,7 @@
 //! the container's namespaces, while nobody else is in them.
 
 mod become_process;
+mod copy_up;
 mod covers;
 mod hooks;
 mod mounts;

@@ -15,7 +15,7 @@ use tinyd_sys::{
     path::{self, Missing},
 };
 
-use super::{impossible, walk::Walk};
+use super::{copy_up, impossible, walk::Walk};
 use crate::{
     launch::{View, step},
     plan::mounts::{self as plan, Mount, What},
@@ -36,8 +36,12 @@ impl Walk<'_> {
                 self.attach(mount, &source)?;
                 self.hold(mount, source.as_fd()).map_err(named)
             }
-            What::Fs { kind, source, data, attr } => {
-                let fs = new_fs(kind, source.as_deref(), data, attr.set).map_err(named)?;
+            What::Fs { kind, source, data, attr, copy_up } => {
+                let fs = if *copy_up {
+                    self.filled_tmpfs(mount, data, attr.set)?
+                } else {
+                    new_fs(kind, source.as_deref(), data, attr.set).map_err(named)?
+                };
                 self.attach(mount, &fs)?;
                 self.hold(mount, fs.as_fd()).map_err(named)?;
                 if attr.propagation != 0 {
@@ -46,8 +50,72 @@ impl Walk<'_> {
                 }
                 self.remember(kind, mount, fs).map_err(named)
             }
+            What::Node(node) => self.make_node(&mount.destination, node).map_err(named),
+            What::Remount { changes, data } => {
+                self.remount(&mount.destination, changes, data.as_deref()).map_err(named)
+            }
             What::Cgroup { attributes } => self.mount_cgroup(mount, *attributes),
         }
+    }
+
+    /// A tmpfs with a copy of what it is going to cover.
+    fn filled_tmpfs(
+        &self,
+        mount: &Mount,
+        data: &[(String, Option<String>)],
+        attributes: u64,
+    ) -> Result<OwnedFd> {
+        let named = |error| step(&mount.field)(error);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let covered = match path::open_in_root(self.root()?.as_fd(), &mount.destination, flags) {
+            Ok(covered) => Some(covered),
+            Err(error) if error.errno() == Some(libc::ENOENT) => None,
+            Err(error) => return Err(named(error)),
+        };
+        let fs = new_fs("tmpfs", Some("tmpfs"), data, attributes & !Attr::RDONLY).map_err(named)?;
+        if let Some(covered) = covered {
+            let given = |key: &str| data.iter().any(|(known, _)| known == key);
+            copy_up::tree(&covered, &fs).map_err(named)?;
+            copy_up::root(&covered, &fs, [given("uid"), given("gid"), given("mode")]).map_err(named)?;
+        }
+        let attr = Attr { set: attributes & Attr::RDONLY, ..Attr::default() };
+        mount::set_attr(fs.as_fd(), attr, false).map_err(named)?;
+        Ok(fs)
+    }
+
+    /// Makes a device node with exactly its mode. One that is there already is fine.
+    fn make_node(&self, place: &Path, node: &fs::Node) -> tinyd_sys::Result<()> {
+        let root = self.root().map_err(|_| tinyd_sys::Error::new("open root", rustix::io::Errno::BADF))?;
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        let name = Path::new(place.file_name().unwrap_or_default());
+        let dir = path::open_or_make(root.as_fd(), parent, Missing::Directory)?;
+        let umask = rustix::process::umask(Mode::empty());
+        let made = fs::make_node(dir.as_fd(), name, node);
+        rustix::process::umask(umask);
+        match made {
+            Err(error) if error.errno() == Some(libc::EEXIST) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let there = rustix::fs::openat(&dir, name, flags, Mode::empty()).ask("openat(node)")?;
+                if fs::is_node(there.as_fd(), node)? { Ok(()) } else { Err(error) }
+            }
+            made => made,
+        }
+    }
+
+    fn remount(
+        &self,
+        place: &Path,
+        changes: &[(Attr, bool)],
+        data: Option<&[(String, Option<String>)]>,
+    ) -> tinyd_sys::Result<()> {
+        let root = self.root().map_err(|_| tinyd_sys::Error::new("open root", rustix::io::Errno::BADF))?;
+        let there = path::open_in_root(root.as_fd(), place, OFlags::PATH)?;
+        if let Some(data) = data {
+            let context = FsContext::pick(there.as_fd(), "remount")?;
+            tell(&context, data)?;
+            context.reconfigure()?;
+        }
+        changes.iter().try_for_each(|(attr, below)| mount::set_attr(there.as_fd(), *attr, *below))
     }
 
     /// Keeps /proc and /sys by descriptor: what is covered in them is looked up from there, and not by a path that somebody
@@ -141,13 +209,16 @@ fn new_fs(
 ) -> tinyd_sys::Result<OwnedFd> {
     let context = FsContext::open(kind)?;
     context.set("source", source.unwrap_or(kind))?;
-    for (key, value) in data {
-        match value {
-            Some(value) => context.set(key, value)?,
-            None => context.flag(key)?,
-        }
-    }
+    tell(&context, data)?;
     context.mount(attributes)
+}
+
+/// Sets options of a file system.
+fn tell(context: &FsContext<'_>, data: &[(String, Option<String>)]) -> tinyd_sys::Result<()> {
+    data.iter().try_for_each(|(key, value)| match value {
+        Some(value) => context.set(key, value),
+        None => context.flag(key),
+    })
 }
 
 /// A destination can lead into /proc by a link; the plan has only seen its words.

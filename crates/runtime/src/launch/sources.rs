@@ -47,6 +47,16 @@ pub(super) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<Str
         SourceKind::Dev { dev, data, attributes } => {
             make_dev(dev, data, *attributes).map_err(step(&source.field))
         }
+        SourceKind::Device { path, node } => {
+            let tree =
+                mount::clone_path(path, false).map_err(|error| missing(&source.field, path, &error))?;
+            if !fs::is_node(tree.as_fd(), node).map_err(step(&source.field))? {
+                let message =
+                    format!("the host's {path:?} is another device, and a user namespace can make none");
+                return Err(Error::invalid(source.field.as_str(), message));
+            }
+            Ok(tree)
+        }
         SourceKind::Path { path, recursive, changes, must_be_proc } => {
             let tree =
                 mount::clone_path(path, *recursive).map_err(|error| missing(&source.field, path, &error))?;

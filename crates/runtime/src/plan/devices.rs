@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
-use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_core::{Error, Result, oci};
 use tinyd_sys::fs::Node;
 
 use super::namespaces::IdMaps;
@@ -30,10 +30,10 @@ pub const LINKS: [(&str, &str); 5] = [
 const STANDARD: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Reads `linux.devices`, with the host's numbers for their owners.
+/// Reads those of `linux.devices` that are below /dev, with the host's numbers for their owners.
 ///
 /// # Errors
-/// `InvalidArgument` with the field and the rule; `Unsupported` for a place that is not below /dev.
+/// `InvalidArgument` with the field and the rule.
 pub fn plan(devices: &[oci::Device], ids: Option<&IdMaps>) -> Result<Dev> {
     let owner = host_ids("linux.uidMappings", ids, 0, 0)?;
     let standard = |(name, major, minor): &(&str, u32, u32)| {
@@ -42,8 +42,9 @@ pub fn plan(devices: &[oci::Device], ids: Option<&IdMaps>) -> Result<Dev> {
         (PathBuf::from(name), node)
     };
     let mut nodes: Vec<(PathBuf, Node)> = STANDARD.iter().map(standard).collect();
-    for (at, device) in devices.iter().enumerate() {
-        let (name, node) = one(&format!("linux.devices[{at}]"), device, ids)?;
+    for (field, device) in named(devices) {
+        let Some(name) = below_dev(&field, device)? else { continue };
+        let node = node(&field, device, ids)?;
         // The configuration may give a standard node another mode or owner.
         nodes.retain(|(seen, _)| *seen != name);
         // The links are there in any case: an engine that lists all of the host's devices lists the host's ptmx too.
@@ -54,18 +55,38 @@ pub fn plan(devices: &[oci::Device], ids: Option<&IdMaps>) -> Result<Dev> {
     Ok(Dev { nodes, owner })
 }
 
-fn one(field: &str, device: &oci::Device, ids: Option<&IdMaps>) -> Result<(PathBuf, Node)> {
-    let name = Path::new(&device.path).strip_prefix("/dev").map_err(|_| {
-        Error::new(Kind::Unsupported, format!("{:?} is not below /dev", device.path))
-            .of_field(format!("{field}.path"))
-    })?;
-    let plain = name.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if name.as_os_str().is_empty() || !plain || device.path.contains('\0') {
-        return Err(Error::invalid(
-            format!("{field}.path"),
-            format!("{:?} is not a place for a device", device.path),
-        ));
+/// Reads those that are elsewhere: where they are named, their absolute path, and the node, whose owners are the container's numbers.
+///
+/// # Errors
+/// `InvalidArgument` with the field and the rule.
+pub fn elsewhere(devices: &[oci::Device]) -> Result<Vec<(String, PathBuf, Node)>> {
+    let mut found = Vec::new();
+    for (field, device) in named(devices) {
+        if below_dev(&field, device)?.is_none() {
+            let node = node(&field, device, None)?;
+            found.push((field, PathBuf::from(&device.path), node));
+        }
     }
+    Ok(found)
+}
+
+fn named(devices: &[oci::Device]) -> impl Iterator<Item = (String, &oci::Device)> {
+    devices.iter().enumerate().map(|(at, device)| (format!("linux.devices[{at}]"), device))
+}
+
+/// The name below /dev of a device that is there.
+fn below_dev(field: &str, device: &oci::Device) -> Result<Option<PathBuf>> {
+    let path = Path::new(&device.path);
+    let below = path.strip_prefix("/").unwrap_or(Path::new(""));
+    let plain = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let place = !below.as_os_str().is_empty() && below != Path::new("dev");
+    if plain && place && !device.path.contains('\0') {
+        return Ok(below.strip_prefix("dev").ok().map(Path::to_owned));
+    }
+    Err(Error::invalid(format!("{field}.path"), format!("{:?} is not a place for a device", device.path)))
+}
+
+fn node(field: &str, device: &oci::Device, ids: Option<&IdMaps>) -> Result<Node> {
     let kind = match device.kind.as_str() {
         "c" | "u" => FileType::CharacterDevice,
         "b" => FileType::BlockDevice,
@@ -83,7 +104,7 @@ fn one(field: &str, device: &oci::Device, ids: Option<&IdMaps>) -> Result<(PathB
     let (uid, gid) = host_ids(field, ids, device.uid.unwrap_or(0), device.gid.unwrap_or(0))?;
     let (major, minor) = (number("major", device.major)?, number("minor", device.minor)?);
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
-    Ok((name.to_owned(), Node { kind, major, minor, mode, uid, gid }))
+    Ok(Node { kind, major, minor, mode, uid, gid })
 }
 
 fn host_ids(field: &str, ids: Option<&IdMaps>, uid: u32, gid: u32) -> Result<(u32, u32)> {
@@ -136,9 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn places_outside_dev_are_refused() {
-        for bad in ["/etc/x", "/dev", "/dev/../etc/x", "dev/x"] {
+    fn what_is_no_place_for_a_device_is_refused() {
+        for bad in ["/", "/dev", "/dev/../etc/x", "dev/x", "", "/a/../b", "/a\0b"] {
             assert!(plan(&[device(bad)], None).is_err(), "{bad}");
+            assert!(elsewhere(&[device(bad)]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_device_is_below_dev_or_elsewhere() {
+        let devices = [device("/dev/a/b"), device("/srv/fuse")];
+        assert!(plan(&devices, None).unwrap().nodes.iter().any(|(name, _)| name == Path::new("a/b")));
+        let found = elsewhere(&devices).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].0.as_str(), found[0].1.to_str()), ("linux.devices[1]", Some("/srv/fuse")));
     }
 }

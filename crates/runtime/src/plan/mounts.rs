@@ -6,8 +6,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use rustix::fs::FileType;
 use tinyd_core::{Error, Kind, Result, oci};
-use tinyd_sys::{mount::Attr, ns::flag};
+use tinyd_sys::{fs::Node, mount::Attr, ns::flag};
 
 use super::{
     devices::{self, Dev},
@@ -44,6 +45,13 @@ pub enum SourceKind {
         changes: Vec<(Attr, bool)>,
         /// Whether it has to be a procfs.
         must_be_proc: bool,
+    },
+    /// The host's own node of a device, for a container that may make none.
+    Device {
+        /// Absolute, and the same in the container.
+        path: CString,
+        /// What it has to be.
+        node: Node,
     },
     /// A tmpfs with device nodes.
     Dev {
@@ -103,6 +111,17 @@ pub enum What {
         data: Vec<(String, Option<String>)>,
         /// Attributes and propagation of the mount.
         attr: Attr,
+        /// Whether it begins with a copy of what it covers.
+        copy_up: bool,
+    },
+    /// A device node, made where it is and not mounted.
+    Node(Node),
+    /// Another state of the mount that is there.
+    Remount {
+        /// What is changed on it, in order: attributes, and whether on the mounts below too.
+        changes: Vec<(Attr, bool)>,
+        /// What its file system is told, unless it is left alone.
+        data: Option<Vec<(String, Option<String>)>>,
     },
     /// The container's own cgroups.
     Cgroup {
@@ -167,13 +186,46 @@ pub fn plan(mounts: &[oci::Mount], context: Context<'_>, sources: &mut Vec<Sourc
     for (at, mount) in mounts.iter().enumerate() {
         planned.push(one(&format!("mounts[{at}]"), mount, context, sources)?);
     }
+    for (field, path, node) in devices::elsewhere(context.devices)? {
+        planned.push(device(&field, path, node, context.namespaces, sources)?);
+    }
     Ok(planned)
 }
 
+/// A device that is not in /dev. A user namespace cannot make one, only show one that is there.
+fn device(
+    field: &str,
+    destination: PathBuf,
+    node: Node,
+    namespaces: &Namespaces,
+    sources: &mut Vec<Source>,
+) -> Result<Mount> {
+    check_proc(field, &destination, false)?;
+    let field = format!("{field} ({})", destination.display());
+    let what = if namespaces.has(flag::USER) && node.kind != FileType::Fifo {
+        let path = CString::new(destination.as_os_str().as_bytes())
+            .map_err(|_| Error::invalid(field.as_str(), "its path has a NUL"))?;
+        let what = SourceKind::Device { path, node };
+        sources.push(Source { field: field.clone(), what, idmap: Idmap::No });
+        What::Source(sources.len() - 1)
+    } else {
+        What::Node(node)
+    };
+    Ok(Mount { field, destination, what })
+}
+
 fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<Source>) -> Result<Mount> {
-    let destination = destination(field, &mount.destination)?;
     let options = options::parse(&format!("{field}.options"), &mount.options)?;
+    let destination = destination(field, &mount.destination, options.remount)?;
     let named = format!("{field} ({})", destination.display());
+    if options.remount {
+        check_proc(field, &destination, true)?;
+        refuse_idmap(field, mount, &options)?;
+        return Ok(Mount { field: named, destination, what: remount(options) });
+    }
+    if options.copy_up && (mount.kind.as_deref() != Some("tmpfs") || destination == Path::new("/dev")) {
+        return Err(Error::invalid(format!("{field}.options"), "tmpcopyup is for a tmpfs, and not for /dev"));
+    }
     let what = match classify(mount, &options, &destination, context.namespaces) {
         Class::Bind { path, recursive } => {
             check_proc(field, &destination, true)?;
@@ -199,7 +251,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
             let propagation = options.attr.propagation | options.attr_all.propagation;
             let attr = Attr { set: options.attr.set | options.attr_all.set, clear: 0, propagation };
             let label = context.label.filter(|_| !UNLABELLED.contains(&kind.as_str()));
-            What::Fs { kind, source, data: labelled(options.data, label), attr }
+            What::Fs { kind, source, data: labelled(options.data, label), attr, copy_up: options.copy_up }
         }
     };
     Ok(Mount { field: named, destination, what })
@@ -214,6 +266,19 @@ fn labelled(mut data: FsData, label: Option<&str>) -> FsData {
 
 /// What a file system is told: a name, and a value where it takes one.
 type FsData = Vec<(String, Option<String>)>;
+
+/// Only what the options name is changed. With `bind` that is the mount alone; otherwise it is the file system too, as mount(8) has it.
+fn remount(options: Options) -> What {
+    let changes = [(options.attr_all, true), (options.attr, false)];
+    let changes = changes.into_iter().filter(|(attr, _)| !attr.is_empty()).collect();
+    let mut data = options.data;
+    for (bits, word) in [(options.attr.set, "ro"), (options.attr.clear, "rw")] {
+        if bits & Attr::RDONLY != 0 {
+            data.push((word.to_owned(), None));
+        }
+    }
+    What::Remount { changes, data: (options.bind.is_none() && !data.is_empty()).then_some(data) }
+}
 
 enum Class {
     Bind { path: String, recursive: bool },
@@ -329,13 +394,13 @@ fn check_proc(field: &str, destination: &Path, may_be_proc: bool) -> Result<()> 
     ))
 }
 
-fn destination(field: &str, text: &str) -> Result<PathBuf> {
+fn destination(field: &str, text: &str, may_be_root: bool) -> Result<PathBuf> {
     let field = || format!("{field}.destination");
     if !text.starts_with('/') || text.contains('\0') {
         return Err(Error::invalid(field(), format!("{text:?} is not an absolute path")));
     }
     let path = clean(text);
-    if path == Path::new("/") {
+    if path == Path::new("/") && !may_be_root {
         return Err(Error::invalid(field(), "nothing can be mounted on the root itself"));
     }
     Ok(path)
@@ -430,6 +495,36 @@ mod tests {
         let (planned, _) =
             plan_one(mount("/sys", "sysfs", "sysfs", &["ro"]), flag::USER | flag::NET).unwrap();
         assert!(matches!(planned.what, What::Fs { .. }));
+    }
+
+    #[test]
+    fn a_remount_changes_what_it_names() {
+        let remount = |options: &[&str]| plan_one(mount("/", "", "", options), 0).unwrap().0.what;
+        let ro = Attr { set: Attr::RDONLY, ..Attr::default() };
+        assert_eq!(
+            remount(&["remount", "bind", "ro"]),
+            What::Remount { changes: vec![(ro, false)], data: None }
+        );
+        let own = |word: &str, value: Option<&str>| (word.to_owned(), value.map(str::to_owned));
+        assert_eq!(
+            remount(&["remount", "ro", "size=1m"]),
+            What::Remount {
+                changes: vec![(ro, false)],
+                data: Some(vec![own("size", Some("1m")), own("ro", None)])
+            }
+        );
+        assert_eq!(remount(&["remount", "rro"]), What::Remount { changes: vec![(ro, true)], data: None });
+        assert!(plan_one(mount("/proc/self", "", "", &["remount", "ro"]), 0).is_err());
+    }
+
+    #[test]
+    fn only_a_tmpfs_begins_with_a_copy() {
+        let planned = plan_one(mount("/run", "tmpfs", "tmpfs", &["tmpcopyup"]), 0).unwrap().0;
+        assert!(matches!(planned.what, What::Fs { copy_up: true, .. }));
+        for (destination, kind) in [("/dev", "tmpfs"), ("/x", "mqueue")] {
+            let error = plan_one(mount(destination, kind, "x", &["tmpcopyup"]), flag::IPC).unwrap_err();
+            assert_eq!(error.field(), Some("mounts[0].options"));
+        }
     }
 
     #[test]

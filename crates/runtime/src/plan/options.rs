@@ -37,12 +37,15 @@ enum Effect {
     },
     /// The default; nothing to do.
     Nothing,
-    /// Known, and not done by this runtime.
-    Unsupported,
+    /// Changes a mount that is there.
+    Remount,
+    /// Begins with a copy of what it covers.
+    CopyUp,
 }
 
 use Effect::{
-    Atime, AtimeAll, Bind, Clear, ClearAll, Idmap, Nothing, Propagation, Set, SetAll, Superblock, Unsupported,
+    Atime, AtimeAll, Bind, Clear, ClearAll, CopyUp, Idmap, Nothing, Propagation, Remount, Set, SetAll,
+    Superblock,
 };
 
 #[rustfmt::skip]
@@ -77,7 +80,7 @@ const TABLE: &[(&str, Effect)] = &[
     ("rdev", ClearAll(Attr::NODEV)),
     ("rdiratime", ClearAll(Attr::NODIRATIME)),
     ("relatime", Atime(0)),
-    ("remount", Unsupported),
+    ("remount", Remount),
     ("rexec", ClearAll(Attr::NOEXEC)),
     ("ridmap", Idmap { recursive: true, required: true }),
     ("rnoatime", AtimeAll(Attr::NOATIME)),
@@ -107,17 +110,14 @@ const TABLE: &[(&str, Effect)] = &[
     ("suid", Clear(Attr::NOSUID)),
     ("symfollow", Clear(Attr::NOSYMFOLLOW)),
     ("sync", Superblock),
-    ("tmpcopyup", Unsupported),
+    ("tmpcopyup", CopyUp),
     ("unbindable", Propagation { flag: libc::MS_UNBINDABLE, recursive: false }),
     ("x-tinyd.idmap", Idmap { recursive: true, required: false }),
 ];
 
 /// The words of the table, for `features`.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    TABLE
-        .iter()
-        .map(|(word, _)| *word)
-        .filter(|word| !matches!(*word, "remount" | "tmpcopyup" | "x-tinyd.idmap"))
+    TABLE.iter().map(|(word, _)| *word).filter(|word| *word != "x-tinyd.idmap")
 }
 
 /// What a mount's options come to.
@@ -131,6 +131,10 @@ pub struct Options {
     pub attr_all: Attr,
     /// What the file system is told: a name, and a value where it takes one.
     pub data: Vec<(String, Option<String>)>,
+    /// Whether it changes a mount that is there.
+    pub remount: bool,
+    /// Whether it begins with a copy of what it covers.
+    pub copy_up: bool,
     /// Whether it shows the container's ids.
     pub idmap: Option<IdmapOption>,
 }
@@ -147,19 +151,19 @@ pub struct IdmapOption {
 /// Reads the options of a mount; `field` is where they stand. Later words win over earlier ones.
 ///
 /// # Errors
-/// `Unsupported` for what this runtime knows and does not do, `InvalidArgument` for a NUL.
+/// `InvalidArgument` for a NUL.
 pub fn parse(field: &str, words: &[String]) -> Result<Options> {
     let mut options = Options::default();
     for word in words {
         match TABLE.binary_search_by(|(known, _)| (*known).cmp(word)) {
-            Ok(at) => apply(&mut options, field, word, TABLE[at].1)?,
+            Ok(at) => apply(&mut options, word, TABLE[at].1),
             Err(_) => options.data.push(own_option(field, word)?),
         }
     }
     Ok(options)
 }
 
-fn apply(options: &mut Options, field: &str, word: &str, effect: Effect) -> Result<()> {
+fn apply(options: &mut Options, word: &str, effect: Effect) {
     match effect {
         Set(bits) => set(&mut options.attr, bits),
         Clear(bits) => clear(&mut options.attr, bits),
@@ -172,13 +176,10 @@ fn apply(options: &mut Options, field: &str, word: &str, effect: Effect) -> Resu
         Propagation { flag, recursive: true } => options.attr_all.propagation = flag,
         Superblock => options.data.push((word.to_owned(), None)),
         Idmap { recursive, required } => options.idmap = Some(IdmapOption { recursive, required }),
+        Remount => options.remount = true,
+        CopyUp => options.copy_up = true,
         Nothing => {}
-        Unsupported => {
-            return Err(Error::new(tinyd_core::Kind::Unsupported, format!("{word:?} is not supported"))
-                .of_field(field));
-        }
     }
-    Ok(())
 }
 
 fn set(attr: &mut Attr, bits: u64) {
@@ -257,9 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_an_error_that_names_it() {
-        let error = parse("mounts[3].options", &["remount".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), r#"mounts[3].options: "remount" is not supported"#);
+    fn a_word_that_is_none_is_an_error_that_names_the_field() {
         assert!(parse("mounts[3].options", &["a\0b".to_owned()]).is_err());
     }
 
@@ -268,7 +267,7 @@ mod tests {
         fn no_bit_is_both_set_and_cleared_but_for_access_times(
             words in vec(select(TABLE.iter().map(|(word, _)| *word).collect::<Vec<_>>()), 0..12),
         ) {
-            let words: Vec<String> = words.into_iter().filter(|word| !matches!(*word, "remount" | "tmpcopyup")).map(str::to_owned).collect();
+            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
             let found = parse("options", &words).unwrap();
             for attr in [found.attr, found.attr_all] {
                 prop_assert_eq!(attr.set & attr.clear & !Attr::ATIME_MASK, 0);

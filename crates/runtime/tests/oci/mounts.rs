@@ -1,6 +1,10 @@
 //! Mounts, and images that try to lead them astray.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
 
 use serde_json::json;
 
@@ -99,4 +103,165 @@ fn what_container_root_writes_to_an_idmapped_volume_belongs_to_the_hosts_root() 
         .script("touch /data/x; stat -c %u /data/x");
     bundle.run().says("0");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(source.join("x")).unwrap()), 0);
+}
+
+#[test]
+fn a_tmpfs_begins_with_a_copy_when_asked_to() {
+    for users in [false, true] {
+        let bundle = Bundle::new(&format!("copyup-{users}"));
+        let data = bundle.rootfs("data");
+        fs::create_dir_all(data.join("dir")).unwrap();
+        fs::write(data.join("dir/file"), "hello\n").unwrap();
+        symlink("/etc/passwd", data.join("link")).unwrap();
+        let owner = |id: u32| if users { 100_000 + id } else { id };
+        for (path, id, mode) in [("", 7, 0o757), ("dir", 5, 0o1777), ("dir/file", 6, 0o4644)] {
+            let path = data.join(path);
+            std::os::unix::fs::lchown(&path, Some(owner(id)), Some(owner(id))).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let bundle = if users { bundle.with_users() } else { bundle };
+        let bundle = bundle.mount("/data", "tmpfs", "tmpfs", &["tmpcopyup", "nosuid"]).script(
+            "stat -c '%n %u %g %a' /data /data/dir /data/dir/file; readlink /data/link; cat /data/dir/file; \
+             echo more > /data/new; stat -f -c %T /data",
+        );
+        bundle
+            .run()
+            .says("/data 7 7 757\n/data/dir 5 5 1777\n/data/dir/file 6 6 4644\n/etc/passwd\nhello\ntmpfs");
+        assert!(!data.join("new").exists());
+        let bundle = bundle.mount("/data", "tmpfs", "tmpfs", &["tmpcopyup", "ro", "mode=700", "uid=0"]);
+        let bundle = bundle.script("stat -c '%u %a' /data; touch /data/new");
+        let said = bundle.run();
+        assert_eq!(said.out, "0 700", "{said:?}");
+        assert!(said.err.contains("Read-only file system"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_mount_is_changed_by_remount() {
+    let bundle = Bundle::new("remount")
+        .mount("/t", "tmpfs", "tmpfs", &["size=1m", "nosuid"])
+        .mount("/t", "", "", &["remount", "size=2m"])
+        .script("grep ' /t ' /proc/self/mountinfo; touch /t/x && echo written");
+    let said = bundle.run();
+    assert!(
+        said.out.contains("size=2048k") && said.out.contains("nosuid") && said.out.ends_with("written"),
+        "{said:?}"
+    );
+    let bundle = bundle.mount("/t", "", "", &["remount", "bind", "ro", "noexec"]);
+    let said = bundle.run();
+    assert!(said.out.contains(" ro,nosuid,noexec,") && said.out.contains(" - tmpfs tmpfs rw"), "{said:?}");
+    let bundle = bundle.mount("/t", "", "", &["remount", "rw"]).mount("/t", "", "", &["remount", "ro"]);
+    let said = bundle.run();
+    assert!(said.out.contains(" - tmpfs tmpfs ro"), "{said:?}");
+    // The root's own mount.
+    let mut bundle = Bundle::new("remount-root").script("touch /x");
+    bundle.spec["root"]["readonly"] = json!(false);
+    let bundle = bundle.mount("/", "", "", &["remount", "bind", "ro"]);
+    let said = bundle.run();
+    assert!(said.err.contains("Read-only file system"), "{said:?}");
+    let bundle = Bundle::new("remount-none").script("true").mount("/etc", "", "", &["remount", "ro"]);
+    bundle.run().fails(1, "mounts[7] (/etc): fspick");
+}
+
+#[test]
+fn a_device_may_be_anywhere() {
+    let mut bundle = Bundle::new("device")
+        .script("stat -c '%F %t:%T %a %u' /srv/new/zero /srv/fifo; head -c 3 /srv/new/zero | wc -c");
+    bundle.spec["root"]["readonly"] = json!(false);
+    bundle.spec["linux"]["devices"] = json!([
+        { "path": "/srv/new/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o646, "uid": 9 },
+        { "path": "/srv/fifo", "type": "p" },
+    ]);
+    let seen = "character special file 1:5 646 9\nfifo 0:0 666 0\n3";
+    bundle.run().says(seen);
+    // They are there the second time.
+    bundle.run().says(seen);
+    fs::remove_file(bundle.rootfs("srv/new/zero")).unwrap();
+    fs::write(bundle.rootfs("srv/new/zero"), "").unwrap();
+    bundle.run().fails(1, "linux.devices[0] (/srv/new/zero)");
+
+    // A user namespace shows the host's.
+    let mut bundle = Bundle::new("device-users").with_users();
+    let host = bundle.dir.join("host-zero");
+    let host = host.to_str().unwrap().to_owned();
+    // Its root owns only the root's root.
+    let place = bundle.rootfs(&host[1..]);
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(place, "").unwrap();
+    assert!(
+        std::process::Command::new("mknod")
+            .args(["-m", "666", &host, "c", "1", "5"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    bundle.spec["linux"]["devices"] = json!([{ "path": host, "type": "c", "major": 1, "minor": 5 }]);
+    let bundle = bundle.script(&format!("stat -c '%F %t:%T' {host}; head -c 3 {host} | wc -c"));
+    bundle.run().says("character special file 1:5\n3");
+    let mut bundle = bundle;
+    bundle.spec["linux"]["devices"][0]["minor"] = json!(3);
+    bundle.run().fails(1, "is another device");
+}
+
+/// Every recursive attribute reaches the mounts below.
+#[test]
+fn recursive_attributes_reach_the_mounts_below() {
+    for (option, shown) in [
+        ("rro", "ro"),
+        ("rnosuid", "nosuid"),
+        ("rnodev", "nodev"),
+        ("rnoexec", "noexec"),
+        ("rnoatime", "noatime"),
+        ("rnodiratime", "nodiratime"),
+        ("rnosymfollow", "nosymfollow"),
+        ("rrelatime", "relatime"),
+        ("rstrictatime", ""),
+    ] {
+        let bundle = Bundle::new(&format!("recursive-{option}"));
+        let source = bundle.dir.join("data");
+        fs::create_dir_all(source.join("sub")).unwrap();
+        let source = source.to_str().unwrap().to_owned();
+        let bundle = bundle
+            .mount("/a", "bind", &source, &["rbind", option])
+            .script("grep -E ' /a(/sub)? ' /proc/self/mountinfo");
+        bundle.write();
+        let below = format!("mount -t tmpfs x {source}/sub && exec \"$0\" \"$@\"");
+        let said = bundle.tinyrun_in(
+            &["unshare", "-m", "sh", "-c", &below],
+            &["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id],
+        );
+        let flags: Vec<Vec<&str>> =
+            said.out.lines().map(|line| line.split(' ').nth(5).unwrap().split(',').collect()).collect();
+        assert_eq!(flags.len(), 2, "{said:?}");
+        let holds = |flags: &Vec<&str>| match shown {
+            "" => !flags.iter().any(|flag| flag.contains("atime")),
+            shown => flags.contains(&shown),
+        };
+        assert!(flags.iter().all(holds), "{option}: {said:?}");
+    }
+}
+
+#[test]
+fn a_mount_with_ids_of_its_own_shows_them_and_those_below_only_when_asked() {
+    for (option, below) in [("idmap", 3000), ("ridmap", 0)] {
+        let bundle = Bundle::new(&format!("own-{option}"));
+        let source = bundle.dir.join("data");
+        fs::create_dir_all(source.join("sub")).unwrap();
+        std::os::unix::fs::lchown(&source, Some(3000), Some(3000)).unwrap();
+        let source = source.to_str().unwrap().to_owned();
+        let mut bundle =
+            bundle.mount("/a", "bind", &source, &["rbind", option]).script("stat -c %u /a /a/sub");
+        // The file system's 3000 is 0 here.
+        let map = json!([{ "containerID": 3000, "hostID": 0, "size": 10 }]);
+        let mount = bundle.spec["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+        mount["uidMappings"] = map.clone();
+        mount["gidMappings"] = map;
+        bundle.write();
+        let around = format!("mount -t tmpfs -o uid=3000 x {source}/sub && exec \"$0\" \"$@\"");
+        let said = bundle.tinyrun_in(
+            &["unshare", "-m", "sh", "-c", &around],
+            &["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id],
+        );
+        assert_eq!(said.out, format!("0\n{below}"), "{option}: {said:?}");
+    }
 }
