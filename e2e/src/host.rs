@@ -9,7 +9,7 @@ use std::{
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{image::helper, output::Output};
+use crate::{Background, Output, Terminal, image::helper};
 
 /// One host. It ends, and its links and mounts with it, when this is dropped and no process is left in it.
 #[derive(Debug)]
@@ -62,6 +62,18 @@ impl Host {
     #[must_use]
     pub fn sh(&self, line: &str) -> Output {
         Output::of(self.command(&["sh", "-c", line]), line, b"")
+    }
+
+    /// Starts a command in here and lets it run.
+    #[must_use]
+    pub fn spawn(&self, argv: &[&str]) -> Background {
+        Background::start(self.command(argv), &argv.join(" "))
+    }
+
+    /// Starts a command in here on a terminal.
+    #[must_use]
+    pub fn terminal(&self, argv: &[&str]) -> Terminal {
+        Terminal::start(self.command_on_terminal(argv))
     }
 
     /// Calls `body` on a thread in this network, for sockets.

@@ -1,10 +1,16 @@
 //! The daemon and the binaries themselves.
 
 use std::{
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream,
+    },
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use tinyd_e2e::{Background, Options, Sandbox, bin_dir, busybox, wait_for};
 
 #[test]
@@ -83,7 +89,8 @@ fn a_request_of_five_mebibytes_is_refused_and_the_daemon_lives() {
     let labels: String = (0..55).map(|n| format!("E{n}={}\n", "y".repeat(99_000))).collect();
     let file = sandbox.file("env", &labels);
     let out = sandbox.tinyd(&["create", "--env-file", &file, "-i", &busybox(), "true"]);
-    assert_eq!(out.code, 125, "{out:?}");
+    let _ = out.expect_error(125, &["request", "4 MiB"]);
+    assert!(sandbox.tinyd(&["ps"]).ok(), "the daemon lives");
     sandbox.expect_nothing();
 }
 
@@ -164,22 +171,94 @@ fn a_client_that_does_not_read_costs_no_memory() {
     // Time for memory to grow, were it to.
     std::thread::sleep(Duration::from_secs(2));
     let after = resident_kib(sandbox.daemon_pid());
-    client.signal(rustix::process::Signal::KILL);
+    client.signal(Signal::KILL);
     client.wait();
     assert!(after < before + 8 * 1024, "{before} KiB became {after} KiB");
+}
+
+/// How many descriptors the daemon has.
+fn descriptors(sandbox: &Sandbox) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", sandbox.daemon_pid())).unwrap().count()
 }
 
 #[test]
 fn clients_that_disappear_are_let_go() {
     let sandbox = Sandbox::new();
     sandbox.run(&["--name", "c"], &["sleep", "1000"]);
-    let count = || std::fs::read_dir(format!("/proc/{}/fd", sandbox.daemon_pid())).unwrap().count();
-    sandbox.ok(&["ps"]);
-    let before = count();
-    let clients: Vec<_> = (0..10).map(|_| sandbox.spawn(&["logs", "-f", "c"])).collect();
-    wait_for("the clients", 10, || (count() >= before + 10).then_some(()));
-    for client in &clients {
-        client.signal(rustix::process::Signal::KILL);
+    let before = wait_for("the daemon at rest", 5, || {
+        let count = descriptors(&sandbox);
+        sandbox.ok(&["ps"]);
+        (descriptors(&sandbox) == count).then_some(count)
+    });
+    for args in [&["logs", "-f", "c"][..], &["exec", "c", "sleep", "999"], &["attach", "c"], &["wait", "c"]] {
+        let clients: Vec<_> = (0..5).map(|_| sandbox.spawn(args)).collect();
+        wait_for("the clients", 10, || (descriptors(&sandbox) >= before + 5).then_some(()));
+        for client in &clients {
+            client.signal(Signal::KILL);
+        }
+        let what = format!("the descriptors of {args:?} to be closed");
+        wait_for(&what, 2, || (descriptors(&sandbox) <= before).then_some(()));
     }
-    wait_for("their descriptors to be closed", 2, || (count() <= before + 1).then_some(()));
+    assert_eq!(sandbox.exec("c", &["echo", "it runs on"]), "it runs on");
+}
+
+/// How long a process has kept a CPU busy.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // Fields 14 and 15 of proc_pid_stat(5): user and system time, in hundredths of a second.
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn a_daemon_out_of_descriptors_rests_and_serves_again() {
+    let sandbox = Sandbox::with(Options { wrap: &["prlimit", "--nofile=64:64"], ..Options::default() });
+    let flood: Vec<UnixStream> = (0..200).map(|_| UnixStream::connect(sandbox.socket()).unwrap()).collect();
+    let told = || sandbox.daemon_log().matches("WARN cannot accept connections").count();
+    wait_for("the daemon to be out of descriptors", 10, || (told() > 0).then_some(()));
+    let before = cpu_time(sandbox.daemon_pid());
+    // What it burns is measured over a time; clients that say nothing are kept for ten seconds.
+    std::thread::sleep(Duration::from_secs(2));
+    let burned = cpu_time(sandbox.daemon_pid()) - before;
+    assert!(burned < Duration::from_millis(200), "{burned:?} in two seconds");
+    assert!(sandbox.daemon_log().contains("Too many open files"), "{}", sandbox.daemon_log());
+    drop(flood);
+    wait_for("the daemon to serve again", 10, || sandbox.tinyd(&["ps"]).ok().then_some(()));
+    assert!(told() < 30, "{} lines", told());
+    sandbox.run(&["--rm", "--name", "c"], &["sleep", "1000"]);
+}
+
+#[test]
+fn the_socket_is_for_root_and_one_group() {
+    let sandbox = Sandbox::with(Options { daemon_args: &["--group", "4242"], ..Options::default() });
+    let meta = std::fs::metadata(sandbox.socket()).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o660, 0, 4242));
+
+    let (tinyd, socket) = (sandbox.dir().join("tinyd"), sandbox.socket());
+    std::fs::copy(bin_dir().join("tinyd"), &tinyd).unwrap();
+    let ask = |who: &str| {
+        let (tinyd, socket) = (tinyd.display(), socket.display());
+        sandbox.host().sh(&format!("HOME=/ setpriv --reuid 65534 {who} {tinyd} --host unix://{socket} ps"))
+    };
+    let stranger = "--regid 65534 --clear-groups";
+    let _ = ask("--regid 4242 --clear-groups").expect_ok();
+    let _ = ask("--regid 65534 --groups 4242").expect_ok();
+    let _ = ask(stranger).expect_error(1, &["Permission denied"]);
+
+    // Somebody opens the way: then the kernel lets everybody through, and the daemon still asks who it is.
+    let open = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    open(sandbox.run_dir(), 0o755);
+    open(&socket, 0o666);
+    let _ = ask(stranger).expect_error(1, &["it closed the connection"]);
+    wait_for("the refusal in the log", 5, || {
+        let log = sandbox.daemon_log();
+        let told = |line: &str| {
+            line.contains("refused a connection")
+                && line.contains("uid 65534")
+                && line.contains("neither root nor in the group that is served")
+        };
+        log.lines().any(told).then_some(())
+    });
+    let _ = ask("--regid 4242 --clear-groups").expect_ok();
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as Tls};
+use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as Tls, PeerIncompatible as Gap};
 
 /// For the daemon's log: why it refused a client, or the client went away.
 pub(crate) fn of_client(error: &io::Error) -> String {
@@ -18,6 +18,9 @@ pub(crate) fn of_client(error: &io::Error) -> String {
             format!("the client refused this daemon's certificate: {}", word(*alert))
         }
         Some(Tls::InvalidMessage(_)) => "it does not speak TLS".to_owned(),
+        Some(Tls::PeerIncompatible(
+            Gap::SupportedVersionsExtensionRequired | Gap::Tls12NotOfferedOrEnabled,
+        )) => "it does not speak TLS 1.3".to_owned(),
         Some(other) => other.to_string(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "it hung up during the handshake".to_owned(),
         None => error.to_string(),
