@@ -18,6 +18,9 @@ use super::{
     cert::{self, CaOptions, LeafOptions, Made},
 };
 
+/// The page that tells users what the log means.
+const PAGE: &str = include_str!("../../../../docs/errors.md");
+
 /// Authorities and certificates in a directory of their own.
 struct Desk(PathBuf);
 
@@ -112,6 +115,10 @@ async fn a_client_of_the_same_authority_comes_in_and_no_other() {
             "{outcome:?}"
         );
         assert!(outcome.0.contains(logged) && outcome.1.contains(told), "{outcome:?}");
+        assert!(
+            logged.is_empty() || PAGE.contains(&format!("`{}`", outcome.0)),
+            "not in the docs: {outcome:?}"
+        );
     }
 }
 
@@ -129,6 +136,7 @@ async fn a_client_without_a_certificate_is_told_so() {
             .with_no_client_auth();
     let (logged, told) = meet(super::daemon(&daemon).unwrap(), bare).await;
     assert_eq!(logged, "no client certificate was given");
+    assert!(PAGE.contains(&format!("`{logged}`")) && PAGE.contains("`it wants a client certificate"));
     assert!(told.ends_with("it wants a client certificate and none was given"), "{told}");
 }
 
