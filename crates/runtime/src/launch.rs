@@ -8,6 +8,8 @@
 mod cgroups;
 mod ids;
 pub(crate) mod labels;
+mod netdev;
+pub(crate) mod rdt;
 mod sources;
 pub mod sync;
 
@@ -101,6 +103,8 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// The hooks that are still due.
     pub later: Later,
+    /// Its share of cache and memory bandwidth.
+    pub rdt: Option<rdt::Group>,
     /// The conversation with the first process.
     gate: Sync,
 }
@@ -122,7 +126,8 @@ impl Prepared {
     /// All that could not be taken away.
     pub fn destroy(self) -> Result<()> {
         process::kill_and_reap(self.pidfd.as_fd());
-        self.cgroup.remove()
+        self.cgroup.remove()?;
+        self.rdt.as_ref().map_or(Ok(()), rdt::Group::remove)
     }
 }
 
@@ -158,19 +163,22 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
     labels::require(&plan.process, mount_label.filter(|label| !label.is_empty()))?;
     warn_of_capabilities(&mut plan)?;
     let filter = seccomp::filter(launch.seccomp, plan.process.capabilities.bounding)?;
+    let rdt = rdt::group(linux, launch.id)?;
     let (cgroup, mut warnings) = make_cgroup(&launch)?;
     warnings.append(&mut plan.warnings);
     let state = hooks::state(launch.id, launch.bundle, launch.spec);
     let later = Later::new(&plan.hooks, state.clone(), launch.bundle);
-    let made = failpoint(launch.failpoint, "cgroup")
-        .and_then(|()| make(launch, &plan, filter.as_ref(), &cgroup, (&state, &mut warnings)));
+    let made = failpoint(launch.failpoint, "cgroup").and_then(|()| {
+        make(launch, &plan, filter.as_ref(), (&cgroup, rdt.as_ref()), (&state, &mut warnings))
+    });
     match made {
         Ok(Made { pid, pidfd, gate, terminal, network }) => {
-            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, gate })
+            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, gate })
         }
         Err(error) => {
             // The error that is told is the one that led here.
             let _ = cgroup.remove();
+            let _ = rdt.as_ref().map(rdt::Group::remove);
             let _ = later.poststop();
             Err(error)
         }
@@ -219,7 +227,7 @@ fn make(
     launch: Launch<'_>,
     plan: &Plan,
     filter: Option<&seccomp::Filter>,
-    cgroup: &Cgroup,
+    (cgroup, rdt): (&Cgroup, Option<&rdt::Group>),
     (state, warnings): (&oci::ContainerState, &mut Vec<String>),
 ) -> Result<Made> {
     let proc = Proc::of_host().map_err(step("open /proc"))?;
@@ -253,6 +261,7 @@ fn make(
     };
     drop(child);
     let ready = failpoint(launch.failpoint, "clone")
+        .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| attend(plan, context, (pid, state), &mut ours, launch.failpoint, warnings));
     match ready {
         Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network }),
@@ -376,6 +385,7 @@ fn attend(
     raise_limits(context.proc, pid, &plan.process, warnings);
     if plan.hooks.at_creation() {
         sync.hear_phase(Phase::Mounted)?;
+        give_devices(plan, context.proc, pid)?;
         let state = oci::ContainerState { pid: Some(pid), ..state.clone() };
         let enter = || hooks::enter_dir(context.bundle);
         hooks::run_all(&plan.hooks.prestart, &state, enter)?;
@@ -384,6 +394,9 @@ fn attend(
     }
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(serde_json::from_slice::<Vec<String>>(&told).unwrap_or_default());
+    if !plan.hooks.at_creation() {
+        give_devices(plan, context.proc, pid)?;
+    }
     if let Some(offsets) = &plan.time_offsets {
         let file = format!("{pid}/timens_offsets");
         context.proc.write(Path::new(&file), offsets).map_err(step("linux.timeOffsets"))?;
@@ -396,6 +409,15 @@ fn attend(
         None
     };
     Ok((fds.next(), network))
+}
+
+/// Moves the host's devices in, as late as can be: the kernel gives back to nobody what was only made for this network.
+fn give_devices(plan: &Plan, proc: &Proc, pid: i32) -> Result<()> {
+    if plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    let namespace = proc.namespace(pid, "net").map_err(step("open the network namespace"))?;
+    netdev::give(&plan.net_devices, &namespace)
 }
 
 /// Does for a process what only the host's root can: raises its hard limits and lowers its OOM score. Where even the caller

@@ -6,7 +6,7 @@ use super::{
     record::{Place, Root},
     state::observe,
 };
-use crate::{cgroup::Cgroup, hooks::Later};
+use crate::{cgroup::Cgroup, hooks::Later, launch::rdt};
 
 /// Deletes a container that has ended, one that was only created, or with `force` any. Returns warnings: hooks that failed.
 ///
@@ -40,11 +40,13 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
 
 /// Goes on after a failure, and tells all of them.
 fn remove(place: &Place, cgroup: &str) -> Result<()> {
+    // A record without a configuration, or one that was refused, has no group.
+    let rdt = place.spec().and_then(|spec| rdt::group(spec.linux.as_ref(), &place.id)).ok().flatten();
     let cgroup = match Cgroup::open(cgroup) {
         Ok(cgroup) => cgroup.remove(),
         Err(error) if error.kind() == Kind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
     // With a cgroup left the record stays: another delete can try again.
-    cgroup.and_then(|()| place.remove())
+    cgroup.and_then(|()| rdt.map_or(Ok(()), |group| group.remove())).and_then(|()| place.remove())
 }

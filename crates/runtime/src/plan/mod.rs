@@ -6,6 +6,7 @@ pub mod devices;
 pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
+pub mod netdev;
 mod numa;
 pub mod options;
 pub mod process;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub process: ProcessPlan,
     /// Offsets of a new time namespace, as /proc/PID/timens_offsets takes them.
     pub time_offsets: Option<String>,
+    /// Network devices of the host that it gets.
+    pub net_devices: Vec<netdev::NetDevice>,
     /// Programs that run at points of its life.
     pub hooks: Hooks,
     /// What the specification wants warned about.
@@ -97,7 +100,7 @@ pub struct Context<'a> {
 /// # Errors
 /// `InvalidArgument` with the field and the rule; `Unsupported` for what this runtime does not do.
 pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
-    check_supported(spec)?;
+    check_version(spec)?;
     let default = oci::Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
     let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process", "a process is needed"))?;
@@ -108,7 +111,8 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     let hooks = hooks::plan(spec.hooks.as_ref())?;
     let steps = steps(spec, linux, &namespaces, (&process, &hooks), context, &mut sources)?;
     let time_offsets = time_offsets(linux, &namespaces)?;
-    Ok(Plan { namespaces, sources, steps, process, time_offsets, hooks, warnings })
+    let net_devices = netdev::plan(linux, &namespaces)?;
+    Ok(Plan { namespaces, sources, steps, process, time_offsets, net_devices, hooks, warnings })
 }
 
 fn root_source(linux: &oci::Linux, namespaces: &Namespaces, context: Context<'_>) -> Result<Source> {
@@ -244,20 +248,11 @@ fn time_offsets(linux: &oci::Linux, namespaces: &Namespaces) -> Result<Option<St
     Ok(Some(lines))
 }
 
-/// What this runtime does not do is refused, so that nobody believes to have got it.
-fn check_supported(spec: &oci::Spec) -> Result<()> {
+/// A version that this runtime does not know may mean what it does not do.
+fn check_version(spec: &oci::Spec) -> Result<()> {
     if !spec.oci_version.starts_with("1.") {
         let rule = format!("{:?} is not a version that this runtime reads: 1.x", spec.oci_version);
         return Err(Error::new(Kind::Unsupported, rule).of_field("ociVersion"));
-    }
-    let refuse =
-        |field: &str| Err(Error::new(Kind::Unsupported, "not supported by this runtime").of_field(field));
-    let Some(linux) = &spec.linux else { return Ok(()) };
-    if linux.intel_rdt.is_some() {
-        return refuse("linux.intelRdt");
-    }
-    if !linux.net_devices.is_empty() {
-        return refuse("linux.netDevices");
     }
     Ok(())
 }
@@ -328,10 +323,6 @@ mod tests {
         assert!(
             refused(|s| s.linux.as_mut().unwrap().rootfs_propagation = Some("x".into()))
                 .contains("none of shared")
-        );
-        assert!(
-            refused(|s| s.linux.as_mut().unwrap().intel_rdt = Some(oci::IntelRdt::default()))
-                .contains("linux.intelRdt")
         );
     }
 

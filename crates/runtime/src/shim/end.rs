@@ -64,6 +64,9 @@ impl Shim {
         container.streams.drain(&mut self.clients);
         let exit = exit(ended, container.has_oom(), at_unix_nanos);
         report("remove the cgroup", container.prepared.cgroup.remove());
+        if let Some(group) = &container.prepared.rdt {
+            report("remove the resctrl group", group.remove());
+        }
         container.prepared.later.poststop().iter().for_each(note);
         report("write the exit status", write_exit(&container, exit));
         match container.state.on(Event::Exited(exit)) {

@@ -122,7 +122,7 @@ fn exec_joins_the_container() {
 fn what_this_runtime_does_not_do_is_refused_by_name() {
     let mut bundle = Bundle::new("refused").script("true");
     bundle.spec["linux"]["intelRdt"] = json!({ "closID": "x" });
-    bundle.run().fails(1, "linux.intelRdt");
+    bundle.run().fails(1, "linux.intelRdt: this host has no resctrl");
     bundle.spec["linux"]["intelRdt"] = json!(null);
     if !Path::new("/sys/module/apparmor").exists() {
         bundle.spec["process"]["apparmorProfile"] = json!("x");

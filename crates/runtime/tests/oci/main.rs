@@ -8,4 +8,5 @@ mod hooks;
 mod isolation;
 mod lifecycle;
 mod mounts;
+mod network;
 mod process;
