@@ -144,6 +144,11 @@ fn limits(config: &ContainerConfig, host: &Host) -> Result<()> {
                 ),
             ));
         }
+        if let Some(most) = host.ulimits.get(ulimit.name.as_str()).filter(|most| ulimit.hard > **most) {
+            let wanted = if ulimit.hard == u64::MAX { "-1".to_owned() } else { ulimit.hard.to_string() };
+            let rule = format!("out of range: the most that this host's daemon can give is {most}");
+            return Err(Error::invalid("--ulimit", format!("{}={wanted} is {rule}", ulimit.name)));
+        }
     }
     Ok(())
 }
@@ -347,7 +352,7 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host { cpus: vec![0, 1], ..Host::default() }
+        Host { cpus: vec![0, 1], ulimits: [("nofile", 1000)].into(), ..Host::default() }
     }
 
     fn good() -> ContainerConfig {
@@ -394,6 +399,11 @@ mod tests {
             "--cpuset-cpus",
             "list of CPUs",
         );
+        let ulimit = |text| Resources { ulimits: vec![Ulimit::parse("--ulimit", text).unwrap()], ..none() };
+        refused(limited(ulimit("nofile=1000:1001")), "--ulimit", "nofile=1001 is out of range");
+        refused(limited(ulimit("nofile=-1")), "--ulimit", "can give is 1000");
+        check(&limited(ulimit("nofile=1000")), &host()).unwrap();
+        check(&limited(ulimit("core=-1")), &host()).unwrap();
         refused(limited(Resources { pids_limit: Some(0), ..none() }), "--pids-limit", "1 or more");
         refused(limited(Resources { memory_swap_bytes: Some(5), ..none() }), "--memory-swap", "--mem");
     }

@@ -136,9 +136,11 @@ impl Conn {
         let mut payload = BytesMut::zeroed(len as usize);
         self.stream.read_exact(&mut payload).await.map_err(lost)?;
         match kind {
-            FrameKind::Json => serde_json::from_slice(&payload)
-                .map(|message| Some(Frame::Message(Box::new(message), fds)))
-                .map_err(|source| failed("read a message of the supervisor", source)),
+            FrameKind::Json => {
+                let message = serde_json::from_slice(&payload)
+                    .map_err(|source| failed("read a message of the supervisor", source))?;
+                Ok(Some(Frame::Message(Box::new(in_our_words(message)), fds)))
+            }
             FrameKind::Stdout => Ok(Some(Frame::Stdout(payload.freeze()))),
             FrameKind::Stderr => Ok(Some(Frame::Stderr(payload.freeze()))),
             FrameKind::Stdin | FrameKind::StdinEnd => {
@@ -228,6 +230,22 @@ fn lost(source: io::Error) -> Error {
     Error::new(Kind::Unavailable, format!("the supervisor's connection was lost: {source}"))
 }
 
+/// The supervisor names fields of the OCI specification; the user has typed options.
+fn in_our_words(message: Message) -> Message {
+    let Message::Failed(error) = message else { return message };
+    let option = match error.field() {
+        Some("process.args") => "COMMAND",
+        Some("process.cwd") => "-w",
+        Some("linux.resources.devices") => "--device",
+        Some("linux.resources.memory.swap") => "--memory-swap",
+        Some(field) if field.starts_with("process.user") => "-u",
+        Some(field) if field.starts_with("process.capabilities") => "--cap-add",
+        Some(field) if field.starts_with("linux.seccomp") => "--security-opt",
+        Some(_) | None => return Message::Failed(error),
+    };
+    Message::Failed(error.of_field(option))
+}
+
 /// An answer that does not belong to the question.
 pub(crate) fn out_of_turn(message: &Message) -> Error {
     Error::new(Kind::Internal, format!("the supervisor answered out of turn: {message:?}"))
@@ -236,6 +254,21 @@ pub(crate) fn out_of_turn(message: &Message) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_name_the_option_and_not_the_specification() {
+        for (field, option) in [
+            ("process.cwd", "-w"),
+            ("process.user.uid", "-u"),
+            ("linux.seccomp.syscalls", "--security-opt"),
+            ("--mem", "--mem"),
+        ] {
+            let Message::Failed(error) = in_our_words(Message::Failed(Error::invalid(field, "no"))) else {
+                panic!("another message")
+            };
+            assert_eq!((error.field(), error.message()), (Some(option), "no"));
+        }
+    }
 
     #[tokio::test]
     async fn descriptors_travel_with_their_frame() {

@@ -26,6 +26,7 @@ use crate::{
     files::failed,
     handle::Handle,
     pump::{Stream, Wrap},
+    registry::USERNS_SIZE,
     spec, users,
 };
 
@@ -78,7 +79,7 @@ async fn plan(inner: &Arc<Inner>, handle: &Handle, exec: &ExecConfig) -> Result<
     let userns = record.userns(handle.view.borrow().host_userns);
     blocking(move || {
         let user = exec.user.as_ref().or(record.config.user.as_ref());
-        let user = users::identify(user, &inner.roots(&record, userns)?)?;
+        let user = users::identify(user, &inner.roots(&record, userns)?, userns.map(|_| USERNS_SIZE))?;
         let process = spec::exec_process(&record, &inner.host, userns, &user, &exec)?;
         let seccomp = match exec.privileged {
             true => Seccomp::Unconfined,

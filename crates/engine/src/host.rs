@@ -1,6 +1,6 @@
 //! What this machine is, read once when the engine opens: CPUs, capabilities, the kernel's version.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use crate::spec::caps;
 
@@ -21,6 +21,8 @@ pub(crate) struct Host {
     pub(crate) memory_bytes: u64,
     /// The capabilities that the daemon has and can hand on, by `CAP_` name.
     pub(crate) capabilities: Vec<String>,
+    /// The most that can be given of a limit of setrlimit(2), by its name in `--ulimit`; what is not here has no bound.
+    pub(crate) ulimits: BTreeMap<&'static str, u64>,
     /// Whether the kernel speaks IPv6.
     pub(crate) has_ipv6: bool,
     /// Whether the kernel lets the daemon make user namespaces.
@@ -39,7 +41,9 @@ impl Host {
             (0..u32::try_from(count).unwrap_or(1)).collect()
         });
         let info = rustix::system::sysinfo();
+        let capabilities = capabilities(&text("/proc/self/status"));
         Host {
+            ulimits: ulimits(&capabilities),
             thermal: thermal(&cpus),
             cpus,
             architecture: uname.machine().to_string_lossy().into_owned(),
@@ -47,7 +51,7 @@ impl Host {
             hostname: uname.nodename().to_string_lossy().into_owned(),
             boot_id: text("/proc/sys/kernel/random/boot_id").trim().to_owned(),
             memory_bytes: u64::from(info.mem_unit) * info.totalram,
-            capabilities: capabilities(&text("/proc/self/status")),
+            capabilities,
             has_ipv6: Path::new("/proc/sys/net/ipv6").exists(),
             has_userns: Path::new("/proc/self/ns/user").exists()
                 && text("/proc/sys/user/max_user_namespaces").trim() != "0",
@@ -109,6 +113,34 @@ pub(crate) fn parse_list(text: &str) -> Option<Vec<u32>> {
 fn thermal(cpus: &[u32]) -> Vec<String> {
     let paths = cpus.iter().map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"));
     paths.filter(|path| Path::new(path).exists()).collect()
+}
+
+/// Up to the daemon's own hard limits; with CAP_SYS_RESOURCE up to what the kernel has.
+fn ulimits(capabilities: &[String]) -> BTreeMap<&'static str, u64> {
+    use rustix::process::{Resource, getrlimit};
+    if capabilities.iter().any(|has| has == "CAP_SYS_RESOURCE") {
+        let files = text("/proc/sys/fs/nr_open").trim().parse();
+        return files.map(|most| ("nofile", most)).into_iter().collect();
+    }
+    let own = [
+        ("as", Resource::As),
+        ("core", Resource::Core),
+        ("cpu", Resource::Cpu),
+        ("data", Resource::Data),
+        ("fsize", Resource::Fsize),
+        ("locks", Resource::Locks),
+        ("memlock", Resource::Memlock),
+        ("msgqueue", Resource::Msgqueue),
+        ("nice", Resource::Nice),
+        ("nofile", Resource::Nofile),
+        ("nproc", Resource::Nproc),
+        ("rss", Resource::Rss),
+        ("rtprio", Resource::Rtprio),
+        ("rttime", Resource::Rttime),
+        ("sigpending", Resource::Sigpending),
+        ("stack", Resource::Stack),
+    ];
+    own.into_iter().filter_map(|(name, resource)| Some((name, getrlimit(resource).maximum?))).collect()
 }
 
 /// What is both permitted and in the bounding set.

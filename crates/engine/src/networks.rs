@@ -184,7 +184,7 @@ fn built_in(name: &str, driver: NetworkDriver) -> Option<NetworkView> {
 pub(crate) fn inspect(inner: &Inner, name: &str) -> Result<NetworkDetails> {
     let found = list(inner).into_iter().find(|network| network.config.name.as_str() == name);
     let Some(network) = found else {
-        return Err(no_network(&check::parse_name("NETWORK", "network", name)?));
+        return Err(no_network(&check::parse_name("NETWORK", "network", name)?).of_field("NETWORK"));
     };
     let members = inner
         .registry

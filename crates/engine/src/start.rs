@@ -24,6 +24,7 @@ use crate::{
     handle::Handle,
     net_plan,
     record::{self, Endpoint, Record},
+    registry::USERNS_SIZE,
     shim::{self, Shim},
     spec::{self, Bind, HostDevice, Inputs},
     undo::Undo,
@@ -295,7 +296,11 @@ fn lay_ground(inner: &Inner, record: &Record, userns: Option<u32>) -> Result<Gro
     // The driver that it was made with, whatever the daemon's is now.
     let prepared = tinyd_image::driver(&record.storage)?.prepare(&dir, &image, userns)?;
     step("engine.rootfs")?;
-    let user = users::identify(record.config.user.as_ref(), &users::roots(&prepared.rootfs))?;
+    let user = users::identify(
+        record.config.user.as_ref(),
+        &users::roots(&prepared.rootfs),
+        userns.map(|_| USERNS_SIZE),
+    )?;
     let shared = match &record.endpoint {
         Endpoint::Container(other) => Some(inner.layout.live_of(other)),
         Endpoint::Bridge { .. } | Endpoint::Host | Endpoint::None => None,

@@ -33,11 +33,28 @@ pub(crate) struct Identity {
     pub(crate) home: String,
 }
 
-/// Finds who `user` (root when absent) is in this root.
-pub(crate) fn identify(user: Option<&User>, roots: &[PathBuf]) -> Result<Identity> {
+/// Finds who `user` (root when absent) is in this root. `ids` is how many ids there are inside, from 0 on; `None` is all of them.
+pub(crate) fn identify(user: Option<&User>, roots: &[PathBuf], ids: Option<u32>) -> Result<Identity> {
     let passwd = read(roots, "etc/passwd")?;
     let group = read(roots, "etc/group")?;
-    look_up(user, &passwd, &group)
+    let identity = look_up(user, &passwd, &group)?;
+    ids.map_or(Ok(()), |ids| within(&identity, ids))?;
+    Ok(identity)
+}
+
+/// Whether every id is one that the container has.
+fn within(identity: &Identity, ids: u32) -> Result<()> {
+    let beyond =
+        [identity.uid, identity.gid].into_iter().chain(identity.groups.iter().copied()).find(|id| *id >= ids);
+    match beyond {
+        Some(id) => {
+            let most = ids.saturating_sub(1);
+            Err(unknown(format!(
+                "{id} is out of range: this container has the ids 0 to {most} (--userns host: all)"
+            )))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The directories that a root is made of, the uppermost first.
@@ -191,6 +208,16 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_the_container_has_not_is_told() {
+        for (user, id) in [("70000", "70000"), ("0:65536", "65536")] {
+            let error = within(&find(user).unwrap(), 65_536).unwrap_err();
+            assert_eq!(error.field(), Some("-u"));
+            assert!(error.message().contains(id) && error.message().contains("0 to 65535"), "{error}");
+        }
+        within(&find("65535:65535").unwrap(), 65_536).unwrap();
+    }
+
+    #[test]
     fn files_are_read_beneath_the_root_and_the_upper_wins() {
         let dir = std::env::temp_dir().join(format!("tinyd-users-{}", std::process::id()));
         let (upper, image) = (dir.join("upper"), dir.join("image"));
@@ -202,15 +229,15 @@ mod tests {
         };
         write(image.join("etc/passwd"), PASSWD);
         let roots = [upper.clone(), image.clone()];
-        assert_eq!(identify(Some(&User::parse("-u", "www-data").unwrap()), &roots).unwrap().uid, 33);
+        assert_eq!(identify(Some(&User::parse("-u", "www-data").unwrap()), &roots, None).unwrap().uid, 33);
         // A link that means to lead out leads back into the root.
         write(dir.join("outside"), "evil:x:0:0::/:\n");
         symlink(dir.join("outside"), upper.join("etc/passwd")).unwrap();
-        assert!(identify(Some(&User::parse("-u", "evil").unwrap()), &roots).is_err());
+        assert!(identify(Some(&User::parse("-u", "evil").unwrap()), &roots, None).is_err());
         std::fs::remove_file(upper.join("etc/passwd")).unwrap();
         // A pipe blocks nobody.
         rustix::fs::mknodat(CWD, upper.join("etc/passwd"), FileType::Fifo, Mode::RWXU, 0).unwrap();
-        assert!(identify(Some(&User::parse("-u", "www-data").unwrap()), &roots).is_err());
+        assert!(identify(Some(&User::parse("-u", "www-data").unwrap()), &roots, None).is_err());
         tinyd_image::tree::remove(&dir).unwrap();
     }
 

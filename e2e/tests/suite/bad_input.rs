@@ -26,6 +26,7 @@ fn sizes_and_shares() {
     refused(&sandbox, &["--cpuset-cpus", "0-"], &["--cpuset-cpus", "0-"]);
     refused(&sandbox, &["--cpuset-cpus", "999"], &["--cpuset-cpus", "999"]);
     refused(&sandbox, &["--ulimit", "nofile"], &["--ulimit", "nofile"]);
+    refused(&sandbox, &["--ulimit", "nofile=99999999999"], &["--ulimit", "99999999999", "most"]);
 }
 
 #[test]
@@ -98,7 +99,8 @@ fn strangers() {
     for spelling in ["--net", "--network"] {
         refused(&sandbox, &[spelling, "ghost"], &["--net: ", "ghost"]);
     }
-    refused(&sandbox, &["-u", "ghost"], &["ghost"]);
+    refused(&sandbox, &["-u", "ghost"], &["-u: ", "ghost"]);
+    refused(&sandbox, &["-u", "70000"], &["-u: ", "70000", "0 to 65535"]);
     for verb in [
         "stop", "kill", "rm", "start", "logs", "inspect", "wait", "pause", "unpause", "top", "port",
         "restart",
@@ -146,7 +148,8 @@ fn environment() {
     refused(&sandbox, &["--env-file", "/no/such/file"], &["/no/such/file"]);
     refused(&sandbox, &["--label", "=x"], &["--label"]);
     refused(&sandbox, &["--hostname", "a b"], &["--hostname", "a b"]);
-    refused(&sandbox, &["-w", "relative"], &["relative"]);
+    refused(&sandbox, &["-w", "relative"], &["-w: ", "relative"]);
+    refused(&sandbox, &["-w", "/bin/busybox"], &["-w: ", "/bin/busybox", "Not a directory"]);
     refused(&sandbox, &["--stop-signal", "NOPE"], &["NOPE"]);
     refused(&sandbox, &["--add-host", "nocolon"], &["nocolon"]);
     refused(&sandbox, &["--dns", "not-an-ip"], &["not-an-ip"]);
