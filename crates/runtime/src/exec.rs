@@ -166,7 +166,12 @@ fn wait_for_word(sync: &Sync) -> Result<()> {
 }
 
 fn own_pipes(stdio: &Stdio, linux: &oci::Linux, plan: &process_plan::ProcessPlan) -> Result<()> {
-    let ids = namespaces::plan(linux)?.ids;
+    let namespaces = namespaces::plan(linux)?;
+    if namespaces.joined_user().is_some() {
+        // Whose ids those are is the namespace's business; the process has the descriptors in any case.
+        return Ok(());
+    }
+    let ids = namespaces.ids;
     let (uid, gid) = match &ids {
         Some(ids) => (ids.host_uid(plan.uid), ids.host_gid(plan.gid)),
         None => (Some(plan.uid), Some(plan.gid)),

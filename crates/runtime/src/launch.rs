@@ -156,7 +156,13 @@ fn go(gate: &mut Sync) -> Result<()> {
 /// The step, the call and the errno; nothing of the attempt is left.
 pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
     let terminal = matches!(launch.stdio, Stdio::Terminal);
-    let context = plan::Context { bundle: launch.bundle, terminal, idmap_root: launch.idmap_root };
+    let joined_ids = joined_ids(launch.spec)?;
+    let context = plan::Context {
+        bundle: launch.bundle,
+        terminal,
+        idmap_root: launch.idmap_root,
+        joined_ids: joined_ids.as_ref(),
+    };
     let mut plan = plan::plan(launch.spec, context)?;
     let linux = launch.spec.linux.as_ref();
     let mount_label = linux.and_then(|linux| linux.mount_label.as_deref());
@@ -183,6 +189,17 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
             Err(error)
         }
     }
+}
+
+/// The id maps of the user namespace that a configuration joins: what the caller makes for the container belongs to its root.
+fn joined_ids(spec: &oci::Spec) -> Result<Option<plan::namespaces::IdMaps>> {
+    let listed = spec.linux.iter().flat_map(|linux| &linux.namespaces).enumerate();
+    let mut users = listed.filter(|(_, namespace)| namespace.kind == oci::NamespaceKind::User);
+    let named = users.find_map(|(at, namespace)| {
+        let path = namespace.path.as_deref().filter(|path| !path.is_empty())?;
+        Some((format!("linux.namespaces[{at}]"), path))
+    });
+    named.map(|(field, path)| ids::of_path(&field, path)).transpose()
 }
 
 fn make_cgroup(launch: &Launch<'_>) -> Result<(Cgroup, Vec<String>)> {
@@ -318,6 +335,9 @@ fn is_own_namespace(joined: &OwnedFd, kind: u64) -> Result<bool> {
 
 /// Clones the first process into its namespaces and, on v2, its cgroup.
 fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)]) -> Result<Forked> {
+    if let Some((_, user)) = joins.first().filter(|_| plan.namespaces.born_in_joined_user()) {
+        return ids::born_in(user.as_fd(), cgroup);
+    }
     // The root of a new cgroup namespace is where its maker is, so it is made after the cgroup has been entered; offsets of a
     // new time namespace are written before anyone is in it. What shall belong to a user namespace that is joined is made after
     // joining it, but a PID namespace is only ever made for a child.
@@ -442,7 +462,7 @@ pub(crate) fn raise_limits(proc: &Proc, pid: i32, process: &ProcessPlan, warning
 
 /// Gives the pipes of the standard streams to the process's user: it may open /dev/stdout, which opens the pipe anew.
 fn own_pipes(stdio: &Stdio, plan: &Plan) -> Result<()> {
-    let (uid, gid) = match &plan.namespaces.ids {
+    let (uid, gid) = match plan.namespaces.id_maps() {
         Some(ids) => (ids.host_uid(plan.process.uid), ids.host_gid(plan.process.gid)),
         None => (Some(plan.process.uid), Some(plan.process.gid)),
     };

@@ -6,7 +6,7 @@
 )]
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -98,6 +98,20 @@ impl Proc {
             .ask(format_args!("write(/proc/{}, {text:?})", file.display()))
     }
 
+    /// Reads the id map `file` (`uid_map`, `gid_map`) of process `pid`, as this process counts.
+    ///
+    /// # Errors
+    /// ENOENT when the process is gone.
+    pub fn read_id_map(&self, pid: i32, file: &str) -> Result<Vec<IdRange>> {
+        let path = PathBuf::from(format!("{pid}/{file}"));
+        let fd = path::open_beneath(self.0.as_fd(), &path, OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        let mut text = String::new();
+        std::fs::File::from(fd)
+            .read_to_string(&mut text)
+            .ask(format_args!("read(/proc/{})", path.display()))?;
+        Ok(text.lines().filter_map(id_range).collect())
+    }
+
     /// Opens a file of the caller's own entry (`attr/exec`) for writing.
     ///
     /// # Errors
@@ -152,6 +166,12 @@ pub struct IdRange {
 pub fn write_id_maps(proc: &Proc, pid: i32, uids: &[IdRange], gids: &[IdRange]) -> Result<()> {
     proc.write(&PathBuf::from(format!("{pid}/uid_map")), &id_map(uids))?;
     proc.write(&PathBuf::from(format!("{pid}/gid_map")), &id_map(gids))
+}
+
+fn id_range(line: &str) -> Option<IdRange> {
+    let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+    let (inside, outside, count) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    Some(IdRange { inside, outside, count })
 }
 
 fn id_map(ranges: &[IdRange]) -> String {
@@ -220,6 +240,8 @@ mod tests {
         let ranges =
             [IdRange { inside: 0, outside: 100_000, count: 1 }, IdRange { inside: 1, outside: 7, count: 2 }];
         assert_eq!(id_map(&ranges), "0 100000 1\n1 7 2\n");
+        let read: Vec<IdRange> = id_map(&ranges).lines().filter_map(id_range).collect();
+        assert_eq!(read, ranges);
     }
 
     #[test]

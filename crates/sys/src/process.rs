@@ -33,6 +33,14 @@ pub enum Forked {
     },
 }
 
+/// As [`clone3`]; the child is the caller's parent's, who reaps it.
+///
+/// # Errors
+/// As [`clone3`]; EINVAL for the first process of a PID namespace.
+pub fn clone_sibling(flags: u64) -> Result<Forked> {
+    clone3(flags | libc::CLONE_PARENT as u64, None)
+}
+
 /// clone3(2) as a fork, with `CLONE_PIDFD` added to `flags`, and `CLONE_INTO_CGROUP` when there is a v2 cgroup directory.
 ///
 /// # Errors
@@ -45,7 +53,8 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
         pidfd: &raw mut pidfd as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling ends with the signal that its maker ends with, and takes no other.
+        exit_signal: if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 },
         stack: 0,
         stack_size: 0,
         tls: 0,

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
 use tinyd_core::{Error, Kind, Result, oci, time::unix_nanos, wire};
 use tinyd_sys::fs;
 
@@ -146,6 +147,34 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<()> {
     fs::write_atomic_volatile(path, pid.to_string().as_bytes()).map_err(step("--pid-file"))
 }
 
+/// Reads a configuration. To the readers of other runtimes `null` is what is not there.
+fn parse(bytes: Vec<u8>) -> serde_json::Result<(oci::Spec, Vec<u8>)> {
+    let error = match serde_json::from_slice(&bytes) {
+        Ok(spec) => return Ok((spec, bytes)),
+        Err(error) => error,
+    };
+    let mut value: Value = serde_json::from_slice(&bytes)?;
+    if !drop_nulls(&mut value) {
+        return Err(error);
+    }
+    let bytes = serde_json::to_vec(&value)?;
+    Ok((serde_json::from_value(value)?, bytes))
+}
+
+/// Takes members away that are `null`; whether there were any.
+fn drop_nulls(value: &mut Value) -> bool {
+    match value {
+        Value::Object(members) => {
+            let before = members.len();
+            members.retain(|_, member| !member.is_null());
+            let gone = members.len() != before;
+            members.values_mut().fold(gone, |gone, member| drop_nulls(member) | gone)
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |gone, item| drop_nulls(item) | gone),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 impl Bundle {
     /// Reads `config.json` of a bundle.
     ///
@@ -162,8 +191,7 @@ impl Bundle {
             Error::new(kind, format!("open {}: {error}", path.display())).of_field("--bundle")
         })?;
         let bytes = fs::read_limited(OwnedFd::from(file), BYTES_MAX).map_err(step("read config.json"))?;
-        let spec = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::invalid("config.json", error.to_string()))?;
+        let (spec, bytes) = parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
         Ok(Bundle { dir, spec, bytes })
     }
 
@@ -182,5 +210,23 @@ impl Bundle {
         let namespaces = plan::namespaces::plan(linux).ok();
         let ids = namespaces.and_then(|namespaces| namespaces.ids);
         ids.is_none_or(|ids| ids.uids.iter().any(|range| range.outside == 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_what_is_not_there() {
+        let text = r#"{"ociVersion":"1.2.0","mounts":null,"process":{"env":null,"args":["a"],"user":null,"cwd":"/"},
+            "linux":{"namespaces":[{"type":"pid","path":null}],"resources":{"devices":null}}}"#;
+        let (spec, bytes) = parse(text.into()).unwrap();
+        let process = spec.process.as_ref().unwrap();
+        assert_eq!((process.args.len(), process.env.len(), spec.mounts.len()), (1, 0, 0));
+        // What is kept is read by everybody.
+        assert_eq!(serde_json::from_slice::<oci::Spec>(&bytes).unwrap(), spec);
+        let error = parse(r#"{"mounts":7}"#.into()).unwrap_err();
+        assert!(error.to_string().contains("line 1 column"), "{error}");
     }
 }

@@ -150,10 +150,13 @@ impl Child<'_> {
             if self.plan.namespaces.joined_by_caller(kind) {
                 continue;
             }
-            if kind == flag::USER {
-                leave_groups()?;
+            let is_inside = kind == flag::USER && self.plan.namespaces.born_in_joined_user();
+            if !is_inside {
+                if kind == flag::USER {
+                    leave_groups()?;
+                }
+                ns::join(namespace.as_fd(), kind).map_err(step("join namespaces"))?;
             }
-            ns::join(namespace.as_fd(), kind).map_err(step("join namespaces"))?;
             if kind == flag::USER {
                 become_root()?;
                 ns::unshare(self.plan.namespaces.new & !(flag::PID | flag::CGROUP | flag::TIME))

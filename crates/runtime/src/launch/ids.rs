@@ -1,15 +1,19 @@
 //! User namespaces: the container's, mapped from outside, and those that only exist to say how a mount shows its ids.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use tinyd_core::Result;
+use rustix::fs::{Mode, OFlags};
+use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::{
     ns::{self, Proc, flag},
     process::{self, Forked},
 };
 
-use super::step;
-use crate::plan::namespaces::IdMaps;
+use super::{
+    step,
+    sync::{Phase, Sync},
+};
+use crate::{cgroup::Cgroup, init, plan::namespaces::IdMaps};
 
 /// Maps the ids of process `pid`'s new user namespace, and opens it.
 ///
@@ -18,6 +22,76 @@ use crate::plan::namespaces::IdMaps;
 pub(super) fn map(proc: &Proc, pid: i32, ids: &IdMaps) -> Result<OwnedFd> {
     ns::write_id_maps(proc, pid, &ids.uids, &ids.gids).map_err(step("map ids"))?;
     proc.namespace(pid, "user").map_err(step("open the user namespace"))
+}
+
+/// The id maps of a user namespace that exists: somebody joins it, and is looked at from here.
+///
+/// # Errors
+/// `InvalidArgument` for what is no user namespace, the kernel's refusal.
+pub(super) fn of_path(field: &str, path: &str) -> Result<IdMaps> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let file = file.map_err(|error| Error::invalid(field, format!("open {path}: {error}")))?;
+    let (mut ours, mut theirs) = Sync::pair()?;
+    match process::clone3(0, None).map_err(step("look at the user namespace"))? {
+        Forked::Child => {
+            drop(ours);
+            match ns::join(file.as_fd(), flag::USER).map_err(step("join the user namespace")) {
+                Ok(()) => drop(theirs.say(Phase::Ready, b"", &[])),
+                Err(error) => theirs.say_failed(&error),
+            }
+            // Looked at until the other side has closed.
+            let _ = theirs.hear();
+            process::exit_now(0)
+        }
+        Forked::Parent { pid, pidfd } => {
+            drop(theirs);
+            let maps = ours.hear_phase(Phase::Ready).map_err(|error| error.of_field(field));
+            let maps = maps.and_then(|_| read(pid));
+            process::kill_and_reap(pidfd.as_fd());
+            maps
+        }
+    }
+}
+
+fn read(pid: i32) -> Result<IdMaps> {
+    let proc = Proc::of_host().map_err(step("open /proc"))?;
+    let map = |file: &str| proc.read_id_map(pid, file).map_err(step("read the id maps"));
+    Ok(IdMaps { uids: map("uid_map")?, gids: map("gid_map")? })
+}
+
+/// Clones a process that is root in a user namespace that exists, and the first of a new PID namespace that belongs to it. One in
+/// between joins the one and makes the other; it is this process's child all the same.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn born_in(user: BorrowedFd<'_>, cgroup: &Cgroup) -> Result<Forked> {
+    let (mut ours, mut theirs) = Sync::pair()?;
+    let between = process::clone3(0, cgroup.clone_fd()).map_err(step("clone"))?;
+    let Forked::Parent { pidfd: between, .. } = between else {
+        drop(ours);
+        match in_between(user) {
+            Ok(Forked::Child) => return Ok(Forked::Child),
+            Ok(Forked::Parent { pid, .. }) => drop(theirs.say(Phase::Ready, &pid.to_ne_bytes(), &[])),
+            Err(error) => theirs.say_failed(&error),
+        }
+        process::exit_now(0)
+    };
+    drop(theirs);
+    let told = ours.hear_phase(Phase::Ready);
+    let _ = process::wait(between.as_fd());
+    let (pid, _) = told?;
+    let pid = pid.try_into().map(i32::from_ne_bytes);
+    let pid = pid.map_err(|_| Error::new(Kind::Internal, "the first process has no number"))?;
+    let pidfd = process::pidfd_open(pid).map_err(step("clone"))?;
+    Ok(Forked::Parent { pid, pidfd })
+}
+
+fn in_between(user: BorrowedFd<'_>) -> Result<Forked> {
+    process::set_not_dumpable().map_err(step("join namespaces"))?;
+    init::leave_groups()?;
+    ns::join(user, flag::USER).map_err(step("join namespaces"))?;
+    init::become_root()?;
+    process::clone_sibling(flag::PID).map_err(step("clone"))
 }
 
 /// A user namespace with these maps and nobody in it.

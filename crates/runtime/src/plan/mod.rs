@@ -93,6 +93,8 @@ pub struct Context<'a> {
     pub terminal: bool,
     /// Whether the root shows the container's ids.
     pub idmap_root: bool,
+    /// The id maps of a user namespace that is joined.
+    pub joined_ids: Option<&'a namespaces::IdMaps>,
 }
 
 /// Turns a configuration into a plan.
@@ -105,7 +107,8 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     let linux = spec.linux.as_ref().unwrap_or(&default);
     let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process", "a process is needed"))?;
     let mut warnings = Vec::new();
-    let namespaces = namespaces::plan(linux)?;
+    let mut namespaces = namespaces::plan(linux)?;
+    namespaces.joined_ids = context.joined_ids.cloned();
     let process = process::plan(process, linux, &mut warnings)?;
     let mut sources = vec![root_source(linux, &namespaces, context)?];
     let hooks = hooks::plan(spec.hooks.as_ref())?;
@@ -284,7 +287,7 @@ mod tests {
     }
 
     fn context() -> Context<'static> {
-        Context { bundle: Path::new("/bundle"), terminal: false, idmap_root: false }
+        Context { bundle: Path::new("/bundle"), terminal: false, idmap_root: false, joined_ids: None }
     }
 
     fn refused(change: impl FnOnce(&mut oci::Spec)) -> String {

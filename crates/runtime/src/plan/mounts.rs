@@ -234,7 +234,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
         }
         Class::Dev => {
             refuse_idmap(field, mount, &options)?;
-            let dev = devices::plan(context.devices, context.namespaces.ids.as_ref())?;
+            let dev = devices::plan(context.devices, context.namespaces.id_maps())?;
             let data = labelled(options.data, context.label);
             let what = SourceKind::Dev { dev, data, attributes: options.attr.set };
             sources.push(Source { field: named.clone(), what, idmap: Idmap::No });

@@ -15,6 +15,8 @@ pub struct Namespaces {
     pub join: Vec<Join>,
     /// The id maps, when the user namespace is new.
     pub ids: Option<IdMaps>,
+    /// The id maps of the one that is joined, once somebody has looked.
+    pub joined_ids: Option<IdMaps>,
 }
 
 /// A namespace that is joined.
@@ -71,6 +73,25 @@ impl Namespaces {
     #[must_use]
     pub fn joined_by_caller(&self, kind: u64) -> bool {
         kind == flag::PID || (self.makes(flag::USER) && matches!(kind, flag::NET | flag::IPC | flag::UTS))
+    }
+
+    /// The id maps of its user namespace, if it is not the host's.
+    #[must_use]
+    pub fn id_maps(&self) -> Option<&IdMaps> {
+        self.ids.as_ref().or(self.joined_ids.as_ref())
+    }
+
+    /// The file of the user namespace that is joined.
+    #[must_use]
+    pub fn joined_user(&self) -> Option<&Join> {
+        self.join.iter().find(|join| join.flag == flag::USER)
+    }
+
+    /// Whether the first process is born in the user namespace that is joined: a new PID namespace belongs to the one that its
+    /// maker is in, and a procfs of it can only be mounted from there.
+    #[must_use]
+    pub fn born_in_joined_user(&self) -> bool {
+        self.joined_user().is_some() && self.makes(flag::PID)
     }
 
     /// Whether the container has a namespace of this kind of its own, new or joined.

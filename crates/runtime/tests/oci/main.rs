@@ -10,3 +10,4 @@ mod lifecycle;
 mod mounts;
 mod network;
 mod process;
+mod users;
