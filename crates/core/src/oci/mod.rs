@@ -1,4 +1,4 @@
-//! The OCI runtime specification's `config.json` (1.2, with 1.3's additions) as types.
+//! The OCI runtime specification's `config.json` (1.3) as types.
 //!
 //! Fields are named as in the specification; absent fields are left out when written. Nothing here has an opinion:
 //! defaults are the specification's, never a profile.
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use state::*;
 
 /// The version of the specification that [`Spec`] follows.
-pub const OCI_VERSION: &str = "1.2.1";
+pub const OCI_VERSION: &str = "1.3.0";
 
 /// `config.json` (config.md).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn an_empty_spec_writes_only_its_version() {
         let spec = Spec { oci_version: OCI_VERSION.into(), ..Spec::default() };
-        assert_eq!(serde_json::to_string(&spec).unwrap(), r#"{"ociVersion":"1.2.1"}"#);
+        assert_eq!(serde_json::to_string(&spec).unwrap(), r#"{"ociVersion":"1.3.0"}"#);
     }
 
     #[test]

@@ -276,6 +276,14 @@ impl Cgroup {
     }
 }
 
+/// What is decided of resources, in words.
+#[cfg(test)]
+pub(crate) fn decided(resources: &oci::Resources) -> String {
+    let devices = devices::Filter::new(&resources.devices);
+    let devices = devices.map(|filter| (filter.v1_writes("a *:* rwm"), filter.program()));
+    format!("{:?} {:?} {devices:?}", convert::v1(resources), convert::v2(resources))
+}
+
 /// The v2 hierarchy, where that is what limits containers; `None` where v1 does.
 fn v2_mount(layout: &Layout) -> Result<Option<&Path>> {
     match (&layout.unified, layout.v1.is_empty()) {

@@ -50,7 +50,7 @@ fn mount_of(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
-fn group_in(root: &Path, given: &oci::IntelRdt, id: &str) -> Result<Group> {
+pub(crate) fn group_in(root: &Path, given: &oci::IntelRdt, id: &str) -> Result<Group> {
     let named = given.clos_id.as_deref().filter(|name| !name.is_empty());
     let name = named.unwrap_or(id);
     if name.contains(['/', '\0', '\n']) || matches!(name, "." | ".." | "info" | "mon_groups" | "mon_data") {

@@ -10,6 +10,8 @@ pub mod netdev;
 mod numa;
 pub mod options;
 pub mod process;
+#[cfg(test)]
+mod properties;
 pub mod sysctl;
 
 use std::path::{Path, PathBuf};
