@@ -78,10 +78,11 @@ pub fn check_cpu(field: &str, quota_us: u64, cpus: u64) -> Result<u64> {
     if (CPU_MIN_US..=most).contains(&quota_us) {
         return Ok(quota_us);
     }
+    let whole = quota_us as f64 / CPU_WHOLE_US as f64;
     Err(Error::invalid(
         field,
         format!(
-            "{quota_us} is out of range: {CPU_MIN_US} to {most} microseconds of CPU per {CPU_PERIOD_US} ({CPU_WHOLE_US} is one whole CPU, this machine has {cpus})"
+            "{quota_us} ({whole} CPUs) is out of range: {CPU_MIN_US} to {most} microseconds of CPU per {CPU_PERIOD_US} ({CPU_WHOLE_US} is one whole CPU, this machine has {cpus})"
         ),
     ))
 }

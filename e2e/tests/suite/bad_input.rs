@@ -58,7 +58,7 @@ fn issue_2_spells_a_relative_volume_so() {
     let sandbox = Sandbox::new();
     refused(&sandbox, &["-v", "relative:/x"], &["-v", "\"relative\"", "absolute", "volume create relative"]);
     assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "");
-    refused(&sandbox, &["-v", "./relative:/x"], &["-v", "./relative", "absolute"]);
+    refused(&sandbox, &["-v", "relative/dir:/x"], &["-v", "relative/dir", "absolute"]);
 }
 
 #[test]

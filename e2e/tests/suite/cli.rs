@@ -79,6 +79,31 @@ fn the_image_may_be_the_first_word() {
 }
 
 #[test]
+fn habits_of_docker() {
+    let sandbox = Sandbox::new();
+    let image = busybox();
+    let out = sandbox.tinyd_with_input(&["run", "-i", "--rm", &image, "cat"], b"through").expect_ok();
+    assert_eq!(out.stdout, "through", "-i before another option is standard input");
+    let id = sandbox.ok(&["run", "-ditp", "8080:80", "-i", &image, "sh"]);
+    assert_eq!(sandbox.ok(&["ps", "--format", "{{.ID}} {{.Ports}}"]), format!("{} 8080:80;", &id[..12]));
+    sandbox.run(&["--name", "ended"], &["true"]);
+    sandbox.ok(&["wait", "ended"]);
+    assert_eq!(sandbox.ok(&["ps", "-l", "--format", "{{.Names}}"]), "ended");
+    assert_eq!(sandbox.ok(&["ps", "-q", "-n", "2"]).lines().count(), 2);
+    let table = sandbox.ok(&["ps", "--format", "table {{.Names}}\\t{{.State}}"]);
+    assert_eq!(cells(table.lines().next().unwrap()), ["NAMES", "STATE"], "{table}");
+    let here = sandbox.make_dir("here/data");
+    std::fs::write(format!("{here}/file"), "found").unwrap();
+    let mut client =
+        sandbox.client(&["run", "--rm", "-a", "-v", "./data:/data", "-i", &image, "cat", "/data/file"]);
+    let said = client.current_dir(format!("{here}/..")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "found", "{said:?}");
+    let _ = sandbox
+        .tinyd_with_input(&["volume", "prune"], b"")
+        .expect_error(1, &["--force", "nothing is removed"]);
+}
+
+#[test]
 fn attached_run_has_two_streams_and_the_exit_status() {
     let sandbox = Sandbox::new();
     let out = sandbox.attached(&[], &["sh", "-c", "echo out; echo err >&2; exit 42"]);

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tinyd_core::{Error, Result};
 
-use super::template::Template;
+use super::{table::Table, template::Template};
 
 /// How a list is written.
 #[derive(Debug, Default)]
@@ -16,10 +16,12 @@ pub(super) enum Format {
     Json,
     /// One line per element by a template.
     Template(Template),
+    /// A table with a column for each template.
+    Columns(Vec<Template>),
 }
 
 impl Format {
-    /// Reads `--format`: `json`, or a template in double braces.
+    /// Reads `--format`: `json`, a template in double braces, or `table` and a template with tabs between the columns.
     ///
     /// # Errors
     /// `InvalidArgument` of `--format` with what the template does not understand.
@@ -27,6 +29,11 @@ impl Format {
         match text {
             None | Some("table") => Ok(Format::People),
             Some("json") => Ok(Format::Json),
+            Some(text) if text.contains("{{") && text.starts_with("table ") => {
+                let columns = text["table ".len()..].trim().replace("\\t", "\t");
+                let column = |text| Template::parse("--format", text);
+                Ok(Format::Columns(columns.split('\t').map(column).collect::<Result<_>>()?))
+            }
             Some(text) if text.contains("{{") => Ok(Format::Template(Template::parse("--format", text)?)),
             Some(text) => Err(Error::invalid(
                 "--format",
@@ -55,7 +62,13 @@ impl Format {
                 }
                 Ok(text)
             }
+            Format::Columns(columns) => table(columns, elements),
         }
+    }
+
+    /// Whether templates are applied, which show fields as a table does.
+    pub(super) const fn is_by_template(&self) -> bool {
+        matches!(self, Format::Template(_) | Format::Columns(_))
     }
 
     /// One thing as text: `people` shows it to people.
@@ -67,8 +80,19 @@ impl Format {
             Format::People => Ok(people()),
             Format::Json => pretty(thing),
             Format::Template(template) => Ok(template.apply(&value(thing)?)? + "\n"),
+            Format::Columns(columns) => table(columns, std::slice::from_ref(thing)),
         }
     }
+}
+
+fn table<T: Serialize>(columns: &[Template], elements: &[T]) -> Result<String> {
+    let heads: Vec<String> = columns.iter().map(Template::head).collect();
+    let mut table = Table::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+    for element in elements {
+        let value = value(element)?;
+        table.row(columns.iter().map(|column| column.apply(&value)).collect::<Result<Vec<_>>>()?);
+    }
+    Ok(table.render())
 }
 
 /// A JSON array with an element on each line: valid as a whole, and greppable.
@@ -98,6 +122,16 @@ mod tests {
         let format = Format::parse(Some("json")).unwrap();
         assert_eq!(format.list(&[1, 2], String::new).unwrap(), "[\n1,\n2\n]\n");
         assert_eq!(format.list(&[0u8; 0], String::new).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn a_table_of_columns_has_heads() {
+        let format = Format::parse(Some(r"table {{.Names}}\t{{.CreatedAt}}\t{{upper .Id}}")).unwrap();
+        let element = serde_json::json!({"Names": "web", "CreatedAt": "now", "Id": "abc"});
+        assert_eq!(
+            format.list(&[element], String::new).unwrap(),
+            "NAMES  CREATED AT  ID\nweb    now         ABC\n"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::pb;
 /// Show everything about containers, networks or volumes, as JSON
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tinyd inspect c1\n  tinyd inspect --format '{{.State.Pid}} {{.NetworkSettings.IpAddress}}' c1\n  tinyd inspect --type network mynet"
+    after_help = "Examples:\n  tinyd inspect c1\n  tinyd inspect --format '{{.State.Pid}} {{.NetworkSettings.IPAddress}}' c1\n  tinyd inspect --type network mynet"
 )]
 pub(super) struct Inspect {
     /// json, or a template such as '{{.State.ExitCode}}'
@@ -77,7 +77,7 @@ pub(super) fn inspect(
         let text = match &format {
             // Always a list, also of nothing, so that programs can read it without looking first.
             Format::People | Format::Json => pretty(&found)?,
-            Format::Template(_) => format.list(&found, String::new)?,
+            Format::Template(_) | Format::Columns(_) => format.list(&found, String::new)?,
         };
         output::print(&text)?;
         Ok(code)

@@ -1,6 +1,6 @@
 //! The words before clap sees them: which command they name, where the container's own words begin, and `-it`.
 //!
-//! tinyd's `run -i` takes an image, as in the original tiny Docker, and people type `-it` from habit: so the cluster is
+//! tinyd's `run -i` takes an image, as in the original tiny Docker, and people type `-it` and `-i --rm` from habit: so these are
 //! told apart here. And a flag behind the container's program is the program's: a `--` is put before it.
 
 use clap::{Arg, Args, Command};
@@ -99,12 +99,16 @@ fn plain(entry: &Entry, options: &Options, words: Vec<String>) -> Vec<String> {
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         if entry.image_flag {
-            if let Some(flags) = terminal_cluster(&word) {
+            if let Some(flags) = terminal_cluster(options, &word) {
+                // The last of them may take the next word.
+                let takes_next =
+                    flags.last().is_some_and(|flag| options.step(flag) == Step::Flag { takes_next: true });
                 plain.extend(flags);
+                plain.extend(words.next_if(|_| takes_next));
                 continue;
             }
-            if word == "-i" && words.peek().is_some_and(|next| next == "-t") {
-                // No image is called -t: this is Docker's `-i -t`, and -t alone gives both.
+            if let Some(flags) = input_cluster(&word, words.peek()) {
+                plain.extend(flags);
                 continue;
             }
         }
@@ -132,16 +136,43 @@ fn plain(entry: &Entry, options: &Options, words: Vec<String>) -> Vec<String> {
     plain
 }
 
-/// `-it`, `-ti`, `-dit` and so on as the flags that are meant.
-fn terminal_cluster(word: &str) -> Option<Vec<String>> {
+/// `-it`, `-ti`, `-dit`, `-itp` and so on as the flags that are meant.
+fn terminal_cluster(options: &Options, word: &str) -> Option<Vec<String>> {
     let letters = word.strip_prefix('-')?;
-    let known = letters.chars().all(|letter| matches!(letter, 'a' | 'd' | 'i' | 't'));
-    if !(known && letters.contains('i') && letters.contains('t')) {
+    let (switches, rest) = split_switches(letters);
+    if !(switches.contains('i') && switches.contains('t')) {
         return None;
     }
-    let others =
-        letters.chars().filter(|letter| matches!(letter, 'a' | 'd')).map(|letter| format!("-{letter}"));
-    Some(std::iter::once("--it".to_owned()).chain(others).collect())
+    let mut flags = vec!["--it".to_owned()];
+    flags
+        .extend(switches.chars().filter(|letter| !"it".contains(*letter)).map(|letter| format!("-{letter}")));
+    match rest {
+        "" => Some(flags),
+        // One letter more may be an option whose value is the next word; more letters are the name of an image.
+        one if one.chars().count() == 1 && options.cluster_takes_next(one) => {
+            flags.push(format!("-{one}"));
+            Some(flags)
+        }
+        _ => None,
+    }
+}
+
+/// Docker's `-i`, alone or as in `-di`, where an image cannot be meant: another option follows, and no image begins with a dash.
+fn input_cluster(word: &str, next: Option<&String>) -> Option<Vec<String>> {
+    let (switches, rest) = split_switches(word.strip_prefix('-')?);
+    if !(switches.ends_with('i') && rest.is_empty() && next.is_some_and(|next| next.starts_with('-'))) {
+        return None;
+    }
+    let others = switches.chars().filter(|letter| *letter != 'i').map(|letter| format!("-{letter}"));
+    // No need to say both where a terminal gives both: `-i -t`.
+    let interactive = Some("--interactive".to_owned()).filter(|_| next.is_none_or(|next| next != "-t"));
+    Some(others.chain(interactive).collect())
+}
+
+/// The leading letters of a cluster that are `run`'s switches, or `i` as Docker has it; and the rest.
+fn split_switches(letters: &str) -> (&str, &str) {
+    let end = letters.find(|letter| !matches!(letter, 'a' | 'd' | 'i' | 't')).unwrap_or(letters.len());
+    letters.split_at(end)
 }
 
 /// Which options there are, and whether they take a value.
@@ -229,7 +260,19 @@ mod tests {
         assert_eq!(read("run -dit redis"), "run --it -d -- redis");
         assert_eq!(read("run -i -t redis sh"), "run -t -- redis sh");
         assert_eq!(read("create -it redis sh"), "create --it -- redis sh");
+        assert_eq!(read("run -ditp 80:80 redis sh"), "run --it -d -p 80:80 -- redis sh");
+        assert_eq!(read("run -itv /a:/b -i x sh"), "run --it -v /a:/b -i x -- sh");
+        assert_eq!(read("run -itest sh"), "run -itest -- sh");
         assert_eq!(read("run -i /root/redis sh"), "run -i /root/redis -- sh");
+    }
+
+    #[test]
+    fn i_before_another_option_is_standard_input() {
+        assert_eq!(read("run -i --rm redis cat"), "run --interactive --rm -- redis cat");
+        assert_eq!(read("run -di --name x redis cat"), "run -d --interactive --name x -- redis cat");
+        assert_eq!(read("run --rm -i -- redis cat"), "run --rm --interactive -- redis cat");
+        assert_eq!(read("run -di redis cat"), "run -di redis -- cat");
+        assert_eq!(read("run -i"), "run -i");
     }
 
     #[test]

@@ -64,7 +64,14 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
 
 /// Reads the words, runs the verb, tells its failure as the verb tells failures.
 fn obey(args: Vec<OsString>) -> Result<u8> {
-    let words = words(args)?;
+    let words = match words(&args) {
+        Ok(words) => words,
+        Err(failure) => {
+            let readable = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            let verb = line::Line::read(readable).verb;
+            return Ok(failure.tell(verb.map_or(Fails::Plain, |verb| verb.fails)));
+        }
+    };
     if let [word] = words.as_slice()
         && matches!(word.as_str(), "--version" | "-V" | "-v")
     {
@@ -92,12 +99,12 @@ fn parse(line: line::Line) -> Result<(&'static verb::Entry, clap::ArgMatches)> {
     line.verb.map(|verb| (verb, matches)).ok_or(Failure::Quiet(1))
 }
 
-fn words(args: Vec<OsString>) -> Result<Vec<String>> {
-    args.into_iter()
+fn words(args: &[OsString]) -> Result<Vec<String>> {
+    args.iter()
         .enumerate()
         .skip(1)
         .map(|(index, word)| {
-            word.into_string().map_err(|word| {
+            word.to_str().map(str::to_owned).ok_or_else(|| {
                 let rule = format!("word {index} of the command line, {word:?}, is not UTF-8");
                 tinyd_core::Error::new(tinyd_core::Kind::InvalidArgument, rule).into()
             })

@@ -17,7 +17,7 @@ impl Table {
     }
 
     /// Adds a row. Control characters in it become escapes; an empty cell becomes `-`, so that columns can be counted.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells = cells.into_iter().map(|cell| match cell.as_str() {
             "" => "-".to_owned(),
             text => printable(text).into_owned(),

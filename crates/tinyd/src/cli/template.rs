@@ -26,6 +26,16 @@ enum Word {
     Function(String),
 }
 
+impl Word {
+    /// The last part of a path.
+    fn field(&self) -> Option<&str> {
+        match self {
+            Word::Path(path) => path.last().map(String::as_str),
+            Word::Literal(_) | Word::Function(_) => None,
+        }
+    }
+}
+
 impl Template {
     /// Reads a template. `\t` and `\n` outside of the braces are a tab and a newline.
     ///
@@ -49,6 +59,15 @@ impl Template {
         Ok(Template { field: field.to_owned(), pieces })
     }
 
+    /// What stands above a column of it: the field's name, as `CREATED AT`.
+    pub(super) fn head(&self) -> String {
+        let fields = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Pipe(stages) => stages.iter().flatten().find_map(Word::field),
+            Piece::Text(_) => None,
+        });
+        fields.map(spaced).collect::<Vec<_>>().join(" ")
+    }
+
     /// The text that it makes of a value.
     ///
     /// # Errors
@@ -66,6 +85,20 @@ impl Template {
         }
         Ok(text)
     }
+}
+
+/// `CreatedAt` as `CREATED AT`; a run of capitals is one word.
+fn spaced(field: &str) -> String {
+    let mut head = String::new();
+    let mut last_was_small = false;
+    for letter in field.chars() {
+        if letter.is_uppercase() && last_was_small {
+            head.push(' ');
+        }
+        last_was_small = letter.is_lowercase();
+        head.extend(letter.to_uppercase());
+    }
+    head
 }
 
 fn unescape(text: &str) -> String {
@@ -209,7 +242,7 @@ fn index(value: &Value, key: &Value) -> Result<Value, String> {
     }
 }
 
-/// The value at a path. Case does not matter, so Docker's `.State.OOMKilled` finds `OomKilled`.
+/// The value at a path. Case does not matter, so `.ID` and `.Id` are the same.
 fn look_up<'v>(root: &'v Value, path: &[String]) -> Result<&'v Value, String> {
     path.iter().try_fold(root, |value, part| {
         let Value::Object(fields) = value else {
@@ -251,7 +284,7 @@ mod tests {
 
     fn apply(text: &str) -> String {
         let value = json!({
-            "Id": "abc", "State": {"Pid": 7, "OomKilled": false}, "Command": ["sh", "-c"], "Labels": {"a.b": "c"}, "None": null
+            "Id": "abc", "State": {"Pid": 7, "OOMKilled": false}, "Command": ["sh", "-c"], "Labels": {"a.b": "c"}, "None": null
         });
         match Template::parse("--format", text).and_then(|template| template.apply(&value)) {
             Ok(text) => text,
@@ -264,9 +297,9 @@ mod tests {
         for (template, text) in [
             ("{{.Id}}", "abc"),
             (r"{{ .Id }}\t{{.State.Pid}}", "abc\t7"),
-            ("{{.State.OOMKilled}}", "false"),
-            ("{{json .State}}", r#"{"OomKilled":false,"Pid":7}"#),
-            ("{{.State | json}}", r#"{"OomKilled":false,"Pid":7}"#),
+            ("{{.State.OomKilled}}", "false"),
+            ("{{json .State}}", r#"{"OOMKilled":false,"Pid":7}"#),
+            ("{{.State | json}}", r#"{"OOMKilled":false,"Pid":7}"#),
             ("{{.Command}}", "[sh -c]"),
             ("{{.Labels}}", "map[a.b:c]"),
             (r#"{{index .Labels "a.b"}}"#, "c"),

@@ -73,8 +73,8 @@ pub(super) fn clock(unix_nanos: i64, now: &Zoned) -> String {
 }
 
 /// RFC 3339, or nothing for a moment that never was.
-pub(super) fn rfc3339_or_empty(unix_nanos: i64) -> String {
-    if unix_nanos == 0 { String::new() } else { tinyd_core::time::rfc3339(unix_nanos) }
+pub(super) fn rfc3339_or_none(unix_nanos: i64) -> Option<String> {
+    (unix_nanos != 0).then(|| tinyd_core::time::rfc3339(unix_nanos))
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ impl Definition {
             stdin_open: self.terminal || self.interactive,
             auto_remove: self.auto_remove,
             resources: self.limits.resources()?,
-            mounts: self.mounts.mounts()?,
+            mounts: self.mounts.mounts(here)?,
             security: self.security.security(here)?,
             ..ContainerConfig::default()
         };

@@ -3,6 +3,8 @@
 use clap::Args;
 use tinyd_core::{Result, config::Mount};
 
+use super::{Here, absolute_if_dotted};
+
 // Which files it sees.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Files")]
@@ -17,9 +19,20 @@ pub(super) struct MountArgs {
 
 impl MountArgs {
     /// The mounts, volumes first.
-    pub(super) fn mounts(self) -> Result<Vec<Mount>> {
-        let volumes = self.volume.iter().map(|text| Mount::parse_volume("-v", text));
+    pub(super) fn mounts(self, here: &impl Here) -> Result<Vec<Mount>> {
+        let volumes = self.volume.iter().map(|text| volume(text, here));
         let memory = self.tmpfs.iter().map(|text| Mount::parse_tmpfs("--tmpfs", text));
         volumes.chain(memory).collect()
+    }
+}
+
+/// One `-v`. `./data` is a directory here; any other word is a path of the daemon's host, or the name of a volume.
+fn volume(text: &str, here: &impl Here) -> Result<Mount> {
+    match text.split_once(':') {
+        Some((source, rest)) => {
+            let source = absolute_if_dotted("-v", source.to_owned(), here)?;
+            Mount::parse_volume("-v", &format!("{source}:{rest}"))
+        }
+        None => Mount::parse_volume("-v", text),
     }
 }

@@ -5,6 +5,8 @@ mod filter;
 use clap::Args;
 use filter::Filters;
 use jiff::Zoned;
+use serde_json::Value;
+use tinyd_core::Error;
 
 use super::{
     failure::Result,
@@ -34,13 +36,19 @@ pub(super) struct Ps {
     /// Also those that do not run
     #[arg(short, long)]
     all: bool,
+    /// The newest only, in whatever state
+    #[arg(short, long, conflicts_with = "last")]
+    latest: bool,
+    /// The newest COUNT, in whatever state
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    last: Option<usize>,
     /// Ids only
     #[arg(short, long)]
     quiet: bool,
     /// Whole ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// json, or a template such as '{{.Names}}'
+    /// json, or a template such as '{{.Names}}'; 'table {{.ID}}\t{{.Names}}' has heads
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Only some: name=, id=, status=, label=, network=; those of one key are alternatives
@@ -53,14 +61,19 @@ impl Verb for Ps {
         let format = Format::parse(self.format.as_deref())?;
         let filters = Filters::parse(&self.filter)?;
         globals.online(async move |remote| {
-            let request = pb::ListRequest { all: self.all || filters.ask_for_all() };
+            let newest = self.last.or(self.latest.then_some(1));
+            let request = pb::ListRequest { all: self.all || newest.is_some() || filters.ask_for_all() };
             let mut containers = answer(remote.containers().list(request)).await?.containers;
             containers.retain(|container| filters.admit(container));
+            containers.truncate(newest.unwrap_or(usize::MAX));
             let text = if self.quiet {
                 containers
                     .iter()
                     .map(|container| format!("{}\n", shown_id(container, self.no_trunc)))
                     .collect()
+            } else if format.is_by_template() {
+                let lines = containers.iter().map(|container| line(container, self.no_trunc));
+                format.list(&lines.collect::<tinyd_core::Result<Vec<_>>>()?, String::new)?
             } else {
                 let views: Vec<ContainerView> = containers.iter().map(ContainerView::from).collect();
                 format.list(&views, || table(&containers, self.no_trunc, &when::now()))?
@@ -87,12 +100,30 @@ fn table(containers: &[pb::ContainerSummary], whole: bool, now: &Zoned) -> Strin
             command,
             when::clock(container.created_unix_nanos, now),
             status_line(&container.state.unwrap_or_default()),
-            container.ports.iter().map(port).collect(),
-            container.mounts.iter().filter_map(volume).collect(),
+            ports(container),
+            volumes(container),
             container.name.clone(),
         ]);
     }
     table.render()
+}
+
+/// A container for templates: as in JSON, but what is a list of things there is the text of the table.
+fn line(container: &pb::ContainerSummary, whole: bool) -> tinyd_core::Result<Value> {
+    let mut line =
+        serde_json::to_value(ContainerView::from(container)).map_err(|error| Error::internal(&error))?;
+    line["Id"] = shown_id(container, whole).into();
+    line["Ports"] = ports(container).into();
+    line["Mounts"] = volumes(container).into();
+    Ok(line)
+}
+
+fn ports(container: &pb::ContainerSummary) -> String {
+    container.ports.iter().map(port).collect()
+}
+
+fn volumes(container: &pb::ContainerSummary) -> String {
+    container.mounts.iter().filter_map(volume).collect()
 }
 
 /// `8080:80;`, `127.0.0.1:53:53/udp;`.
@@ -149,6 +180,16 @@ mod tests {
             "CONTAINER ID  IMAGE        COMMAND          CREATED  STATUS   PORTS     VOLUME  NAMES\n\
              68d19c5402ab  /root/redis  /bin/sleep 3000  14:49    RUNNING  8080:80;  -       c1\n"
         );
+    }
+
+    #[test]
+    fn templates_show_what_the_table_shows() {
+        let line = line(&container(), false).unwrap();
+        for (field, text) in [("Id", "68d19c5402ab"), ("Ports", "8080:80;"), ("Mounts", ""), ("Names", "c1")]
+        {
+            assert_eq!(line[field], text, "{field}");
+        }
+        assert_eq!(line["Command"][0], "/bin/sleep");
     }
 
     #[test]

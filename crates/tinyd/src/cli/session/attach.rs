@@ -22,6 +22,7 @@ impl Protocol for Attaching {
     type Request = pb::AttachRequest;
     type Response = pb::AttachResponse;
     const SIGNALS: bool = true;
+    const WHAT: &'static str = "the container";
 
     fn terminal(&self) -> bool {
         matches!(&self.target, Target::Run(config) if config.tty)

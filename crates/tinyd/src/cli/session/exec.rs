@@ -26,6 +26,7 @@ impl Protocol for Executing {
     type Request = pb::ExecRequest;
     type Response = pb::ExecResponse;
     const SIGNALS: bool = false;
+    const WHAT: &'static str = "the program";
 
     fn terminal(&self) -> bool {
         self.0.tty

@@ -65,6 +65,8 @@ pub(super) trait Protocol: Sized + 'static {
     type Response;
     /// Whether the process can be sent signals.
     const SIGNALS: bool;
+    /// What runs on when this client leaves.
+    const WHAT: &'static str;
 
     /// Whether a terminal is asked for.
     fn terminal(&self) -> bool;
@@ -124,7 +126,7 @@ pub(super) async fn run<P: Protocol>(remote: &Remote, protocol: P, stdin: bool) 
                 drop(raw);
                 // The cursor stands in the container's line.
                 let _ = io::stderr().write_all(b"\n");
-                say("read escape sequence: the container runs on");
+                say(&format!("read escape sequence: {} runs on", P::WHAT));
                 return Ok(0);
             }
         }

@@ -19,11 +19,13 @@ pub(in crate::cli) struct ContainerView {
     state: &'static str,
     status: String,
     exit_code: Option<u32>,
+    #[serde(rename = "OOMKilled")]
     oom_killed: bool,
     ports: Vec<PortView>,
     mounts: Vec<MountView>,
     labels: BTreeMap<String, String>,
     network: String,
+    #[serde(rename = "IPAddress")]
     ip_address: String,
 }
 

@@ -9,7 +9,7 @@ use super::{
     MountView, PortView,
     container::{status_word, was_oom_killed},
 };
-use crate::{cli::when::rfc3339_or_empty, pb};
+use crate::{cli::when::rfc3339_or_none, pb};
 
 /// A container.
 #[derive(Debug, Serialize)]
@@ -38,12 +38,13 @@ struct StateView {
     status: &'static str,
     running: bool,
     paused: bool,
+    #[serde(rename = "OOMKilled")]
     oom_killed: bool,
     pid: i32,
     exit_code: Option<u32>,
     signal: Option<i32>,
-    started_at: String,
-    finished_at: String,
+    started_at: Option<String>,
+    finished_at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,7 +109,9 @@ struct DeviceView {
 #[serde(rename_all = "PascalCase")]
 struct NetworkSettingsView {
     network: String,
+    #[serde(rename = "IPAddress")]
     ip_address: String,
+    #[serde(rename = "IPPrefixLen")]
     ip_prefix_len: u32,
     gateway: String,
     mac_address: String,
@@ -154,8 +157,8 @@ fn state(state: &pb::State) -> StateView {
         pid: state.pid,
         exit_code: state.exit.as_ref().map(|exit| exit.code),
         signal: state.exit.as_ref().map(|exit| exit.signal).filter(|signal| *signal != 0),
-        started_at: rfc3339_or_empty(state.started_unix_nanos),
-        finished_at: rfc3339_or_empty(state.exit.as_ref().map_or(0, |exit| exit.at_unix_nanos)),
+        started_at: rfc3339_or_none(state.started_unix_nanos),
+        finished_at: rfc3339_or_none(state.exit.as_ref().map_or(0, |exit| exit.at_unix_nanos)),
     }
 }
 
@@ -243,10 +246,10 @@ mod tests {
             ("/State/Status", "running".into()),
             ("/State/Running", true.into()),
             ("/State/Pid", 7.into()),
-            ("/State/FinishedAt", "".into()),
+            ("/State/FinishedAt", serde_json::Value::Null),
             ("/Config/Tty", true.into()),
             ("/Config/StopSignal", "SIGTERM".into()),
-            ("/NetworkSettings/IpAddress", "10.0.0.2".into()),
+            ("/NetworkSettings/IPAddress", "10.0.0.2".into()),
             ("/HostConfig/Seccomp", "default".into()),
         ] {
             assert_eq!(value.pointer(path), Some(&expected), "{path}");

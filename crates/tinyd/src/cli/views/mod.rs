@@ -1,4 +1,4 @@
-//! What `--format json` and `inspect` show: field names as Docker's, `PascalCase` throughout; times as RFC 3339, empty for
+//! What `--format json` and `inspect` show: field names as Docker's, `PascalCase` throughout; times as RFC 3339, null for
 //! what never was; sizes in bytes.
 
 mod container;
@@ -11,7 +11,7 @@ pub(super) use details::DetailsView;
 use serde::Serialize;
 use tinyd_core::time::rfc3339;
 
-use super::when::rfc3339_or_empty;
+use super::when::rfc3339_or_none;
 use crate::pb;
 
 /// A network.
@@ -24,7 +24,7 @@ pub(super) struct NetworkView {
     gateway: String,
     interface: String,
     labels: BTreeMap<String, String>,
-    created_at: String,
+    created_at: Option<String>,
 }
 
 impl From<&pb::Network> for NetworkView {
@@ -36,7 +36,7 @@ impl From<&pb::Network> for NetworkView {
             gateway: network.gateway.clone(),
             interface: network.interface.clone(),
             labels: network.labels.clone().into_iter().collect(),
-            created_at: rfc3339_or_empty(network.created_unix_nanos),
+            created_at: rfc3339_or_none(network.created_unix_nanos),
         }
     }
 }
@@ -56,6 +56,7 @@ pub(super) struct NetworkDetailsView {
 struct MemberView {
     id: String,
     name: String,
+    #[serde(rename = "IPAddress")]
     ip_address: String,
     mac_address: String,
 }
@@ -82,7 +83,7 @@ pub(super) struct VolumeView {
     name: String,
     mountpoint: String,
     labels: BTreeMap<String, String>,
-    created_at: String,
+    created_at: Option<String>,
     used_by: Vec<String>,
 }
 
@@ -92,7 +93,7 @@ impl From<&pb::Volume> for VolumeView {
             name: volume.name.clone(),
             mountpoint: volume.mountpoint.clone(),
             labels: volume.labels.clone().into_iter().collect(),
-            created_at: rfc3339_or_empty(volume.created_unix_nanos),
+            created_at: rfc3339_or_none(volume.created_unix_nanos),
             used_by: volume.used_by.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use clap::Args;
-use tinyd_core::size::human_bytes;
+use tinyd_core::{Error, size::human_bytes};
 
 use crate::{
     cli::{
@@ -29,8 +29,16 @@ pub(in crate::cli) struct Prune {
 
 impl Verb for Prune {
     fn run(self, globals: &Globals) -> Result<u8> {
-        if !self.force && !agreed(&mut io::stdin().lock(), &mut io::stderr().lock()) {
-            return Err(Failure::Quiet(1));
+        if !self.force {
+            match ask(&mut io::stdin().lock(), &mut io::stderr().lock()) {
+                Some(true) => {}
+                Some(false) => return Err(Failure::Quiet(1)),
+                None => {
+                    return Err(
+                        Error::invalid("--force", "nobody answers, so nothing is removed: say it").into()
+                    );
+                }
+            }
         }
         globals.online(async move |remote| {
             let pruned = answer(remote.volumes().prune_volumes(pb::PruneVolumesRequest {})).await?;
@@ -43,15 +51,18 @@ impl Verb for Prune {
     }
 }
 
-/// Asks, and takes anything but a yes for a no.
-fn agreed(answer: &mut impl BufRead, question: &mut impl Write) -> bool {
-    let asked =
-        write!(question, "This removes every volume that no container has, with its files. Go on? [y/N] ")
-            .and_then(|()| question.flush());
+/// Asks, and takes anything but a yes for a no; `None` when there is no answer.
+fn ask(answer: &mut impl BufRead, question: &mut impl Write) -> Option<bool> {
+    write!(question, "This removes every volume that no container has, with its files. Go on? [y/N] ")
+        .and_then(|()| question.flush())
+        .ok()?;
     let mut line = String::new();
-    asked.is_ok()
-        && answer.read_line(&mut line).is_ok()
-        && matches!(line.trim(), "y" | "Y" | "yes" | "Yes" | "YES")
+    if answer.read_line(&mut line).ok()? == 0 {
+        // The question stands alone on its line.
+        let _ = writeln!(question);
+        return None;
+    }
+    Some(matches!(line.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
 }
 
 #[cfg(test)]
@@ -60,8 +71,9 @@ mod tests {
 
     #[test]
     fn only_a_yes_is_a_yes() {
-        let agreed = |mut line: &[u8]| agreed(&mut line, &mut io::sink());
-        assert!(agreed(b"y\n") && agreed(b" yes \n"));
-        assert!(!agreed(b"\n") && !agreed(b"no\n") && !agreed(b"") && !agreed(b"\xff\n"));
+        let ask = |mut line: &[u8]| ask(&mut line, &mut io::sink());
+        assert!(ask(b"y\n") == Some(true) && ask(b" yes \n") == Some(true));
+        assert!(ask(b"\n") == Some(false) && ask(b"no\n") == Some(false));
+        assert!(ask(b"").is_none() && ask(b"\xff\n").is_none());
     }
 }
