@@ -22,10 +22,10 @@ use crate::{
     cgroup::Cgroup,
     init::{self, Become},
     launch::{
-        self, Stdio, kernel,
+        self, Agent, Stdio, agent, kernel,
         labels::{self, Labels},
         step,
-        sync::{Heard, Phase, Sync},
+        sync::{Phase, Sync},
     },
     plan::{
         namespaces::{self, flag_of},
@@ -45,6 +45,8 @@ pub struct Target<'a> {
     pub cgroup: &'a Cgroup,
     /// Its configuration: which namespaces are its own.
     pub spec: &'a oci::Spec,
+    /// Its state, for whoever answers the process's filter.
+    pub state: &'a oci::ContainerState,
 }
 
 /// A process that runs.
@@ -87,7 +89,8 @@ pub fn exec(
     };
     drop((theirs, stdio));
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
-    match attend(&mut ours) {
+    let agent = Agent::of(seccomp, target.state.clone());
+    match attend(&mut ours, pid, agent.as_ref()) {
         Ok(terminal) => Ok(Exec { pid, pidfd, terminal, warnings }),
         Err(error) => {
             process::kill_and_reap(pidfd.as_fd());
@@ -137,18 +140,13 @@ fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
 /// (SIGSTOP), and the caller has other things to do than to wait for that.
 const PATIENCE_SECS: i64 = 10;
 
-fn attend(sync: &mut Sync) -> Result<Option<OwnedFd>> {
+fn attend(sync: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<Option<OwnedFd>> {
     sync.say(Phase::Mapped, b"", &[])?;
     wait_for_word(sync)?;
     let (_, fds) = sync.hear_phase(Phase::Ready)?;
     wait_for_word(sync)?;
-    match sync.hear()? {
-        Heard::Closed => Ok(fds.into_iter().next()),
-        Heard::Failed(error) => Err(error),
-        Heard::Phase(phase, ..) => {
-            Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")))
-        }
-    }
+    agent::hear_of_program(sync, pid, agent)?;
+    Ok(fds.into_iter().next())
 }
 
 fn wait_for_word(sync: &Sync) -> Result<()> {
@@ -230,7 +228,8 @@ impl Joining<'_> {
         let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
         self.sync.say(Phase::Ready, b"", &fds)?;
         labels.set()?;
-        self.process.close_door()?;
+        let sync = &mut self.sync;
+        self.process.close_door(|listener| agent::hand_over(sync, &listener))?;
         self.process.execute(&program)
     }
 }

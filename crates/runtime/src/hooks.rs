@@ -69,9 +69,12 @@ impl Later {
     /// # Errors
     /// The first that fails. The caller ends the container then.
     pub fn poststart(&self, pid: i32) -> Result<()> {
-        let state =
-            oci::ContainerState { status: oci::Status::Running, pid: Some(pid), ..self.state.clone() };
-        run_all(&self.hooks.poststart, &state, || enter_dir(&self.bundle))
+        run_all(&self.hooks.poststart, &self.running(pid), || enter_dir(&self.bundle))
+    }
+
+    /// The state of the container that runs.
+    pub(crate) fn running(&self, pid: i32) -> oci::ContainerState {
+        oci::ContainerState { status: oci::Status::Running, pid: Some(pid), ..self.state.clone() }
     }
 
     /// Runs those that come after the container is gone, all of them; what went wrong, one line each.

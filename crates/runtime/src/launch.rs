@@ -5,6 +5,7 @@
 //! together. Everything the child needs is decided before the clone, so that between the two there is at most one message down
 //! (ids are mapped, here are the mounts that needed that) and one up (ready).
 
+pub(crate) mod agent;
 mod cgroups;
 mod ids;
 pub(crate) mod labels;
@@ -26,8 +27,9 @@ use tinyd_sys::{
     process::{self, Forked},
 };
 
+pub use self::agent::Agent;
 pub use self::cgroups::View;
-use self::sync::{Heard, Phase, Sync};
+use self::sync::{Phase, Sync};
 use crate::{
     cgroup::Cgroup,
     hooks::{self, Later},
@@ -105,6 +107,8 @@ pub struct Prepared {
     pub later: Later,
     /// Its share of cache and memory bandwidth.
     pub rdt: Option<rdt::Group>,
+    /// Who answers its filter.
+    agent: Option<Agent>,
     /// The conversation with the first process.
     gate: Sync,
 }
@@ -115,7 +119,7 @@ impl Prepared {
     /// # Errors
     /// `CommandNotFound`, `CannotExecute` and the like, or a hook's failure; [`Prepared::destroy`] is due then.
     pub fn start(&mut self) -> Result<()> {
-        go(&mut self.gate)?;
+        go(&mut self.gate, self.pid, self.agent.as_ref())?;
         self.later.poststart(self.pid)
     }
 
@@ -135,19 +139,13 @@ impl Prepared {
 ///
 /// # Errors
 /// As [`Prepared::start`].
-pub fn start_through(connection: OwnedFd) -> Result<()> {
-    go(&mut Sync::new(connection))
+pub fn start_through(connection: OwnedFd, pid: i32, agent: Option<&Agent>) -> Result<()> {
+    go(&mut Sync::new(connection), pid, agent)
 }
 
-fn go(gate: &mut Sync) -> Result<()> {
+fn go(gate: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<()> {
     gate.say(Phase::Go, b"", &[])?;
-    match gate.hear()? {
-        Heard::Closed => Ok(()),
-        Heard::Failed(error) => Err(error),
-        Heard::Phase(phase, ..) => {
-            Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")))
-        }
-    }
+    agent::hear_of_program(gate, pid, agent)
 }
 
 /// Makes a container up to, but not including, its program.
@@ -174,12 +172,14 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
     warnings.append(&mut plan.warnings);
     let state = hooks::state(launch.id, launch.bundle, launch.spec);
     let later = Later::new(&plan.hooks, state.clone(), launch.bundle);
+    let told = oci::ContainerState { status: oci::Status::Created, ..state.clone() };
+    let agent = Agent::of(launch.seccomp, told);
     let made = failpoint(launch.failpoint, "cgroup").and_then(|()| {
         make(launch, &plan, filter.as_ref(), (&cgroup, rdt.as_ref()), (&state, &mut warnings))
     });
     match made {
         Ok(Made { pid, pidfd, gate, terminal, network }) => {
-            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, gate })
+            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, agent, gate })
         }
         Err(error) => {
             // The error that is told is the one that led here.

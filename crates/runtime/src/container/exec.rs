@@ -19,6 +19,7 @@ use super::{
 use crate::{
     cgroup::Cgroup,
     exec::{self, Target},
+    hooks,
     launch::{Stdio, kernel, step},
 };
 
@@ -71,7 +72,9 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     let signals =
         if options.detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
     let cgroup = Cgroup::open(&seen.record.cgroup)?;
-    let target = Target { pid: first.pid, pidfd: pidfd.as_fd(), cgroup: &cgroup, spec: &spec };
+    let state = hooks::state(id, &seen.record.bundle, &spec);
+    let state = oci::ContainerState { status: seen.status, pid: Some(first.pid), ..state };
+    let target = Target { pid: first.pid, pidfd: pidfd.as_fd(), cgroup: &cgroup, spec: &spec, state: &state };
     let stdio = if added.terminal { Stdio::Terminal } else { console::inherited()? };
     let running = exec::exec(target, &added, &seccomp_of(&spec), stdio)?;
     warn(&running.warnings);

@@ -1,9 +1,16 @@
 //! `start`: lets the program of a created container go.
 
-use tinyd_core::{Error, Kind, Result, oci::Status};
+use tinyd_core::{
+    Error, Kind, Result,
+    oci::{self, Status},
+};
 
-use super::{record::Root, state::observe};
-use crate::{cgroup::Cgroup, hooks::Later, launch};
+use super::{create::seccomp_of, record::Root, state::observe};
+use crate::{
+    cgroup::Cgroup,
+    hooks::{self, Later},
+    launch::{self, Agent},
+};
 
 /// Starts a container that waits.
 ///
@@ -18,9 +25,13 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
             format!("cannot start container {id:?}: it is {}", seen.word()),
         ));
     }
-    let later = Later::of(id, &seen.record.bundle, &place.spec()?)?;
-    launch::start_through(place.open_gate()?)?;
-    later.poststart(seen.record.process.map_or(0, |process| process.pid)).inspect_err(|_| {
+    let spec = place.spec()?;
+    let later = Later::of(id, &seen.record.bundle, &spec)?;
+    let told = oci::ContainerState { status: seen.status, ..hooks::state(id, &seen.record.bundle, &spec) };
+    let agent = Agent::of(&seccomp_of(&spec), told);
+    let pid = seen.record.process.map_or(0, |process| process.pid);
+    launch::start_through(place.open_gate()?, pid, agent.as_ref())?;
+    later.poststart(pid).inspect_err(|_| {
         // The error that is told is the one that led here.
         let _ = Cgroup::open(&seen.record.cgroup).and_then(|cgroup| cgroup.kill_all());
     })

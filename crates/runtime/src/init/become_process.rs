@@ -122,8 +122,8 @@ impl Become<'_> {
     }
 
     /// Gives up what is left: limits, descriptors, signals' handlers, capabilities, the right to gain any, and system calls. After this there is only
-    /// [`Become::execute`].
-    pub(crate) fn close_door(&self) -> Result<()> {
+    /// [`Become::execute`]. `hand_over` gets the descriptor of a filter that asks.
+    pub(crate) fn close_door(&self, mut hand_over: impl FnMut(OwnedFd) -> Result<()>) -> Result<()> {
         let wanted = self.process.capabilities;
         self.lower_limits()?;
         // What a filter need not allow comes before it: profiles that are older than close_range(2) know nothing of it.
@@ -135,7 +135,7 @@ impl Become<'_> {
             // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go.
             let all = CapSets { effective: have, permitted: have, inheritable: wanted.inheritable.and(have) };
             creds::set_capabilities(all).map_err(step("process.capabilities"))?;
-            install(filter)?;
+            install(filter)?.map_or(Ok(()), &mut hand_over)?;
         }
         let permitted = wanted.permitted.and(have);
         let inheritable = wanted.inheritable.and(have);
@@ -145,7 +145,7 @@ impl Become<'_> {
         creds::set_ambient(ambient).map_err(step("process.capabilities.ambient"))?;
         if self.process.no_new_privileges {
             process::set_no_new_privs().map_err(step("process.noNewPrivileges"))?;
-            self.filter.map_or(Ok(()), install)?;
+            self.filter.map_or(Ok(None), install)?.map_or(Ok(()), hand_over)?;
         }
         Ok(())
     }
@@ -176,8 +176,8 @@ fn set_groups(groups: &[u32]) -> Result<()> {
     }
 }
 
-fn install(filter: &seccomp::Filter) -> Result<()> {
-    filter.install().map(drop).map_err(step("linux.seccomp"))
+fn install(filter: &seccomp::Filter) -> Result<Option<OwnedFd>> {
+    filter.install().map_err(step("linux.seccomp"))
 }
 
 /// Makes three descriptors 0, 1 and 2.

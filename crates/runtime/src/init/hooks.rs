@@ -21,10 +21,11 @@ impl Child<'_> {
         })
     }
 
-    /// Each runs as the program will: with its identity, its rights and its filter.
+    /// Each runs as the program will: with its identity, its rights and its filter. A filter that asks has nobody who answers yet:
+    /// the call does not exist for them.
     pub(super) fn hooks_at_start(&self, process: &Become<'_>) -> Result<()> {
         let state = self.state(oci::Status::Created);
-        hooks::run_all(&self.plan.hooks.start_container, &state, || process.close_door())
+        hooks::run_all(&self.plan.hooks.start_container, &state, || process.close_door(|_| Ok(())))
     }
 
     fn state(&self, status: oci::Status) -> oci::ContainerState {

@@ -35,7 +35,7 @@ pub(crate) use self::{
 };
 use crate::{
     launch::{
-        Gate, Stdio, View, failpoint, kernel,
+        Gate, Stdio, View, agent, failpoint, kernel,
         labels::Labels,
         step,
         sync::{Heard, Phase, Sync},
@@ -123,7 +123,8 @@ impl Child<'_> {
             process::die_with_parent().map_err(step("bind to the supervisor"))?;
             gate.as_ref().unwrap_or(&self.sync).require_peer()?;
         }
-        process.close_door()?;
+        let sync = gate.as_mut().unwrap_or(&mut self.sync);
+        process.close_door(|listener| agent::hand_over(sync, &listener))?;
         if self.init {
             return one::stay(|| process.execute(&program));
         }

@@ -36,13 +36,24 @@ pub enum Phase {
     Ready = 4,
     /// Caller: execute the program.
     Go = 5,
+    /// Child: its filter holds. With it comes the descriptor of whoever is to answer.
+    Filtered = 6,
+    /// Caller: somebody answers.
+    Watched = 7,
 }
 
 impl Phase {
     fn from_byte(byte: u8) -> Option<Phase> {
-        [Phase::Mapped, Phase::Mounted, Phase::Hooked, Phase::Ready, Phase::Go]
-            .into_iter()
-            .find(|phase| *phase as u8 == byte)
+        const ALL: [Phase; 7] = [
+            Phase::Mapped,
+            Phase::Mounted,
+            Phase::Hooked,
+            Phase::Ready,
+            Phase::Go,
+            Phase::Filtered,
+            Phase::Watched,
+        ];
+        ALL.into_iter().find(|phase| *phase as u8 == byte)
     }
 }
 

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use arch::Arch;
 use assembler::Assembler;
 pub use default::default_profile;
-use tinyd_core::{Error, Kind, Result, oci, wire};
+use tinyd_core::{Error, Result, oci, wire};
 use tinyd_sys::{
     creds::{CAPABILITIES, CapSet},
     seccomp::{self, Insn},
@@ -72,10 +72,9 @@ pub fn filter(which: &wire::Seccomp, bounding: CapSet) -> Result<Option<Filter>>
         wire::Seccomp::Unconfined => Ok(None),
         wire::Seccomp::Profile(profile) => {
             let filter = compile(profile)?;
-            if filter.notifies() {
+            if filter.notifies() && profile.listener_path.as_deref().is_none_or(str::is_empty) {
                 // Without its supervisor every call that it should answer would fail.
-                let message = "SCMP_ACT_NOTIFY is not supported by this runtime";
-                return Err(Error::new(Kind::Unsupported, message).of_field("linux.seccomp.syscalls"));
+                return Err(Error::invalid("linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY needs one"));
             }
             Ok(Some(filter))
         }

@@ -122,11 +122,13 @@ impl Container {
     /// # Errors
     /// As [`exec`].
     pub(super) fn exec(&self, plan: &ExecPlan, stdio: Stdio) -> Result<Exec> {
+        let state = self.prepared.later.running(self.prepared.pid);
         let target = Target {
             pid: self.prepared.pid,
             pidfd: self.prepared.pidfd.as_fd(),
             cgroup: &self.prepared.cgroup,
             spec: &self.spec,
+            state: &state,
         };
         exec(target, &plan.process, &plan.seccomp, stdio)
     }

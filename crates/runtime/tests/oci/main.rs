@@ -10,4 +10,5 @@ mod lifecycle;
 mod mounts;
 mod network;
 mod process;
+mod seccomp;
 mod users;
