@@ -32,7 +32,7 @@ fn agent(listener: UnixListener) -> JoinHandle<Value> {
         let fds: Vec<OwnedFd> = control
             .drain()
             .flat_map(|message| {
-                let RecvAncillaryMessage::ScmRights(fds) = message else { panic!("{message:?}") };
+                let RecvAncillaryMessage::ScmRights(fds) = message else { panic!("not descriptors") };
                 fds
             })
             .collect();
