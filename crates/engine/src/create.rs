@@ -116,7 +116,7 @@ fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> R
         userns_base,
         endpoint,
         run: purpose == Purpose::Run,
-        boot_id: inner.host.boot_id.clone(),
+        era: inner.era.clone(),
         warnings,
     };
     let (handle, seat) = appoint(inner, record, View::default());

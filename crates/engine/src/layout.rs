@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, flock, statfs},
+    fs::{FlockOperation, flock, stat, statfs},
     mount::{MountFlags, mount},
 };
 use tinyd_core::{ContainerId, Error, Kind, Name, Result, wire};
@@ -114,6 +114,15 @@ impl Layout {
     /// A shim's directory.
     pub(crate) fn live_of(&self, id: &ContainerId) -> PathBuf {
         self.live().join(id.as_str())
+    }
+
+    /// A name for as long as the run directory remembers: a reboot ends it, and so does whoever empties the directory or chooses another.
+    /// What is missing there was never written, but only within one era.
+    pub(crate) fn era(&self, boot_id: &str) -> Result<String> {
+        let dir = self.live();
+        let stat = stat(&dir).map_err(|errno| failed(format_args!("stat({dir:?})"), errno))?;
+        // A tmpfs never gives an inode number twice.
+        Ok(format!("{boot_id} {:x}:{:x}", stat.st_dev, stat.st_ino))
     }
 
     /// How a container's last run ended, as its shim wrote it.

@@ -91,6 +91,8 @@ pub(crate) struct Inner {
     driver: Box<dyn tinyd_image::Driver>,
     launcher: Launcher,
     host: Host,
+    /// See [`Layout::era`].
+    era: String,
     cgroups: Cgroups,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -385,10 +387,12 @@ impl Inner {
         if net.enable_forwarding()? {
             tracing::info!("switched on net.ipv4.ip_forward, so that containers reach the world");
         }
+        let host = Host::read();
         Ok(Inner {
             driver: tinyd_image::driver(storage)?,
             launcher: Launcher::open(&config.tinyrun)?,
-            host: Host::read(),
+            era: layout.era(&host.boot_id)?,
+            host,
             cgroups: Cgroups::read(),
             registry: Registry::default(),
             closing: CancellationToken::new(),

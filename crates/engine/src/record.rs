@@ -31,8 +31,8 @@ pub(crate) struct Record {
     pub(crate) endpoint: Endpoint,
     /// Whether it was made to run at once. When no state was ever written, it has run, or the daemon died before.
     pub(crate) run: bool,
-    /// The boot of the machine in which it was made.
-    pub(crate) boot_id: String,
+    /// The era in which it was made: see [`crate::layout::Layout::era`].
+    pub(crate) era: String,
     /// What could not be done and was not asked for by name, one line each.
     pub(crate) warnings: Vec<String>,
 }

@@ -139,8 +139,8 @@ struct Traces {
     exit: Option<Exit>,
     /// Whether it was made to run at once, and nobody ever wrote down that it did.
     unwritten_run: bool,
-    /// Whether the machine has not been started anew since it was made.
-    same_boot: bool,
+    /// Whether what the run directory says of it is complete: neither a reboot nor anybody else has taken it since.
+    same_era: bool,
 }
 
 /// What became of it.
@@ -163,7 +163,7 @@ impl Traces {
             (_, Some(exit)) => Fate::Ended(exit),
             (State::Running { .. } | State::Paused { .. }, None) => Fate::Lost,
             (State::Created | State::Stopped { .. }, None) if !self.unwritten_run => Fate::AsWritten,
-            (State::Created | State::Stopped { .. }, None) if self.same_boot => Fate::HalfRun,
+            (State::Created | State::Stopped { .. }, None) if self.same_era => Fate::HalfRun,
             (State::Created | State::Stopped { .. }, None) => Fate::Lost,
         }
     }
@@ -177,7 +177,7 @@ async fn conclude(owner: &mut Owner, unwritten_run: bool) -> Result<bool> {
         was: owner.state(),
         exit: files::read_json(&inner.layout.exit_file(&id)).ok().flatten(),
         unwritten_run,
-        same_boot: owner.record.boot_id == inner.host.boot_id,
+        same_era: owner.record.era == inner.era,
     };
     let exit = match traces.fate() {
         Fate::AsWritten => {
@@ -279,8 +279,7 @@ mod tests {
     fn the_fate_of_a_container_without_a_shim() {
         let running = State::Running { pid: 5, since_unix_nanos: 1 };
         let stopped = State::Stopped { exit: exit(3), since_unix_nanos: 1 };
-        let fate =
-            |was, exit, unwritten_run, same_boot| Traces { was, exit, unwritten_run, same_boot }.fate();
+        let fate = |was, exit, unwritten_run, same_era| Traces { was, exit, unwritten_run, same_era }.fate();
         // Its shim wrote how it ended, whatever else is known.
         for was in [State::Created, running, State::Stopped { exit: exit(9), since_unix_nanos: 1 }] {
             assert_eq!(fate(was, Some(exit(3)), false, true), Fate::Ended(exit(3)));

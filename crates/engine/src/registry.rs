@@ -260,7 +260,7 @@ mod tests {
             userns_base: None,
             endpoint: Endpoint::None,
             run: false,
-            boot_id: String::new(),
+            era: String::new(),
             warnings: Vec::new(),
         };
         Handle::for_test(record, View { holds_ports, ..View::default() })

@@ -137,6 +137,20 @@ fn names_networks_and_volumes_are_remembered() {
 }
 
 #[test]
+fn a_lost_run_directory_costs_no_container() {
+    let mut sandbox = Sandbox::new();
+    sandbox.run(&["--name", "c"], &["sh", "-c", "echo kept >> /file; exec sleep 1000"]);
+    wait_for("the file", 10, || sandbox.tinyd(&["exec", "c", "cat", "/file"]).ok().then_some(()));
+    sandbox.kill_daemon();
+    std::fs::remove_dir_all(sandbox.run_dir().join("containers")).unwrap();
+    sandbox.start_daemon();
+    // It cannot be asked any more, so it is ended; what it wrote is there.
+    assert!(sandbox.ok(&["ps", "-a"]).contains("EXITED"), "{}", sandbox.ok(&["ps", "-a"]));
+    sandbox.ok(&["start", "c"]);
+    wait_for("the file again", 10, || (sandbox.exec("c", &["cat", "/file"]) == "kept\nkept").then_some(()));
+}
+
+#[test]
 fn a_daemon_killed_at_any_moment_of_run_leaves_nothing_that_the_next_does_not_clear() {
     let image = busybox();
     for pause_ms in [0, 2, 5, 10, 20, 30, 45, 60] {

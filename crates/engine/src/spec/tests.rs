@@ -24,7 +24,7 @@ fn record(config: ContainerConfig) -> Record {
             gateway: [10, 5, 0, 1].into(),
         },
         run: false,
-        boot_id: String::new(),
+        era: String::new(),
         warnings: Vec::new(),
     }
 }
