@@ -338,14 +338,9 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)]) -> Result<Forke
     if let Some((_, user)) = joins.first().filter(|_| plan.namespaces.born_in_joined_user()) {
         return ids::born_in(user.as_fd(), cgroup);
     }
-    // The root of a new cgroup namespace is where its maker is, so it is made after the cgroup has been entered; offsets of a
-    // new time namespace are written before anyone is in it. What shall belong to a user namespace that is joined is made after
-    // joining it, but a PID namespace is only ever made for a child.
-    let later = if joins.iter().any(|(kind, _)| *kind == flag::USER) {
-        !flag::PID
-    } else {
-        flag::CGROUP | flag::TIME
-    };
+    // What shall belong to a user namespace that is joined is made after joining it, but a PID namespace is only ever made for a child.
+    let later =
+        if joins.iter().any(|(kind, _)| *kind == flag::USER) { !flag::PID } else { plan.namespaces.late() };
     let through: Vec<_> = joins.iter().filter(|(kind, _)| plan.namespaces.joined_by_caller(*kind)).collect();
     let own = through.iter().map(|(kind, _)| own_namespace(*kind)).collect::<Result<Vec<_>>>()?;
     let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));

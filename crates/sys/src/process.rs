@@ -340,12 +340,35 @@ fn prctl(option: libc::c_int, value: libc::c_ulong, call: &str) -> Result<()> {
 }
 
 /// Blocked signals and handlers back to what a new program expects: none blocked, all default.
+///
+/// By system calls of its own: a C library keeps the signals that it uses itself (32, 33) from those who ask it.
 pub fn reset_signals() {
+    // The kernel's sigaction: handler, flags, restorer and mask, a word each, or less. Zeroes are SIG_DFL with none of the rest.
+    const DEFAULT: [u64; 4] = [0; 4];
+    let none = 0_u64;
     for number in 1..=64 {
-        // SAFETY: SIG_DFL for any signal; those that cannot be changed (KILL, STOP, libc's own) are refused with EINVAL.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the structure is read, lives through the call and is at least as long as the kernel's; the old one is not asked for.
+        // SIG_DFL runs no code of ours. KILL and STOP are refused with EINVAL.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                DEFAULT.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
-    set_mask(&empty_set());
+    // SAFETY: the set is read, lives through the call and is of the size that is said; the old one is not asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    };
 }
 
 /// Blocks every signal that can be blocked, for a process that takes them with [`next_signal`].
@@ -550,6 +573,32 @@ mod tests {
     #[test]
     fn clone_into_cgroup_is_the_kernels_bit() {
         assert_eq!(CLONE_INTO_CGROUP, 1 << 33);
+    }
+
+    #[test]
+    fn all_signals_are_reset_those_of_the_c_library_too() {
+        const NAME: &str = "process::tests::all_signals_are_reset_those_of_the_c_library_too";
+        if std::env::var_os("TINYD_SYS_TEST_CHILD").is_none() {
+            // Handlers belong to the whole process: this is done in one of its own.
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let status = child.args(["--exact", NAME]).env("TINYD_SYS_TEST_CHILD", "1").status().unwrap();
+            assert!(status.success());
+            return;
+        }
+        let ignore = [libc::SIG_IGN as u64, 0, 0, 0];
+        for number in [libc::SIGUSR1, 32, 33, 64] {
+            // SAFETY: as in `reset_signals`; SIG_IGN runs no code either.
+            let done = unsafe {
+                libc::syscall(libc::SYS_rt_sigaction, number, ignore.as_ptr(), ptr::null::<u64>(), 8)
+            };
+            assert_eq!(done, 0);
+        }
+        block_signals();
+        reset_signals();
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        for name in ["SigBlk", "SigIgn", "SigCgt"] {
+            assert!(status.contains(&format!("{name}:\t{:016}\n", 0)), "{status}");
+        }
     }
 
     #[test]

@@ -171,6 +171,30 @@ fn devices_are_the_standard_ones() {
 }
 
 #[test]
+fn what_is_in_dev_belongs_to_the_containers_root() {
+    let sandbox = Sandbox::new();
+    // The number of nobody, who owns what belongs to no one inside.
+    let said = sandbox.out(&[], &["sh", "-c", "find /dev /dev/shm /dev/mqueue /dev/pts -user 65534"]);
+    assert_eq!(said, "");
+}
+
+#[test]
+fn no_signal_is_ignored_or_blocked() {
+    // The daemon is started by somebody who ignores some.
+    let ignores = ["sh", "-c", "trap '' HUP QUIT PIPE USR1 USR2; exec \"$@\"", "sh"];
+    let sandbox = Sandbox::with(Options { wrap: &ignores, ..Options::default() });
+    let masks = |status: String| {
+        let lines = status.lines().filter(|line| line.starts_with("Sig") && !line.starts_with("SigQ"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let zero = ["SigPnd:", "SigBlk:", "SigIgn:", "SigCgt:"].map(|name| format!("{name}\t{:016}", 0));
+    sandbox.run(&["--name", "c"], &["sleep", "1000"]);
+    assert_eq!(masks(sandbox.exec("c", &["cat", "/proc/1/status"])), zero);
+    assert_eq!(masks(sandbox.exec("c", &["cat", "/proc/self/status"])), zero);
+    assert_eq!(masks(sandbox.out(&["--init"], &["cat", "/proc/self/status"])), zero);
+}
+
+#[test]
 fn arguments_arrive_as_they_were_given() {
     let sandbox = Sandbox::new();
     let args =

@@ -168,7 +168,7 @@ impl Child<'_> {
             self.wait_for_mapped()?;
             become_root()?;
         }
-        let late = self.plan.namespaces.new & (flag::CGROUP | flag::TIME);
+        let late = self.plan.namespaces.new & self.plan.namespaces.late();
         if late != 0 {
             ns::unshare(late).map_err(step("make namespaces"))?;
         }

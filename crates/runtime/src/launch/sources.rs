@@ -277,6 +277,7 @@ fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> ti
     for (name, target) in LINKS {
         use tinyd_sys::Ask;
         rustix::fs::symlinkat(target, &root, name).ask(format_args!("symlinkat({target:?}, {name:?})"))?;
+        fs::chown(root.as_fd(), Path::new(name), dev.owner.0, dev.owner.1)?;
     }
     if attributes & Attr::RDONLY != 0 {
         mount::set_attr(root.as_fd(), Attr { set: Attr::RDONLY, ..Attr::default() }, false)?;

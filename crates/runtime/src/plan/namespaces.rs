@@ -94,6 +94,14 @@ impl Namespaces {
         self.joined_user().is_some() && self.makes(flag::PID)
     }
 
+    /// The kinds that the first process makes itself, later than at its birth. The root of a new cgroup namespace is where its maker is,
+    /// so the cgroup is entered first; the offsets of a new time namespace are written before anyone is in it; the message queues of
+    /// a new IPC namespace belong to its maker, who is to be the container's root.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        flag::CGROUP | flag::TIME | if self.makes(flag::USER) { flag::IPC } else { 0 }
+    }
+
     /// Whether the container has a namespace of this kind of its own, new or joined.
     #[must_use]
     pub fn has(&self, flag: u64) -> bool {
