@@ -85,6 +85,34 @@ fn the_kernels_secrets_are_masked() {
 }
 
 #[test]
+fn device_nodes_of_an_image_cannot_be_opened() {
+    let sandbox = Sandbox::new();
+    let image = sandbox.make_dir("devices");
+    // The list of devices allows 1:5 (zero) to everyone, so for that one nothing but the mount is in the way.
+    let line = format!(
+        "cp -a {}/bin {image}/ && mkdir {image}/proc {image}/sys {image}/dev && mknod -m 666 {image}/zero c 1 5 && mknod -m 666 {image}/mem c 1 1 && mknod -m 666 {image}/disk b 7 0",
+        busybox()
+    );
+    let _ = sandbox.host().sh(&line).expect_ok();
+    let open = |options: &[&str], node: &str| {
+        let fixed = ["run", "--rm", "--attach", "-i", &image];
+        let command = ["head", "-c", "1", node];
+        sandbox.tinyd(&[&fixed[..3], options, &fixed[3..], &command].concat())
+    };
+    for node in ["/zero", "/mem", "/disk"] {
+        for options in [&[][..], &["--userns", "host"], &["--cap-add", "MKNOD"]] {
+            let said = open(options, node).stderr;
+            assert!(said.contains("Permission denied"), "{node} {options:?}: {said}");
+        }
+    }
+    // Who may make nodes may use them; what the list forbids stays forbidden.
+    assert_eq!(open(&["--userns", "host", "--cap-add", "MKNOD"], "/zero").code, 0);
+    let said = open(&["--userns", "host", "--cap-add", "MKNOD"], "/mem").stderr;
+    assert!(said.contains("Operation not permitted"), "{said}");
+    assert_eq!(open(&["--privileged"], "/zero").code, 0);
+}
+
+#[test]
 fn processes_of_the_host_are_out_of_reach() {
     let sandbox = Sandbox::new();
     let daemon = sandbox.daemon_pid().to_string();

@@ -43,7 +43,12 @@ pub(super) struct Context<'a> {
 /// `InvalidArgument` for a path that is not there, `Unsupported` for a file system that cannot show other ids.
 pub(super) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
     match &source.what {
-        SourceKind::Root { propagation } => root(*propagation, &source.idmap, context),
+        SourceKind::Root { propagation, attributes } => {
+            let root = root(*propagation, &source.idmap, context)?;
+            let attr = Attr { set: *attributes, ..Attr::default() };
+            mount::set_attr(root.as_fd(), attr, false).map_err(step("root"))?;
+            Ok(root)
+        }
         SourceKind::Dev { dev, data, attributes } => {
             make_dev(dev, data, *attributes).map_err(step(&source.field))
         }

@@ -17,7 +17,7 @@ pub mod sysctl;
 use std::path::{Path, PathBuf};
 
 use tinyd_core::{Error, Kind, Result, oci};
-use tinyd_sys::ns::flag;
+use tinyd_sys::{creds::CapSet, mount::Attr, ns::flag};
 
 use self::{
     hooks::Hooks,
@@ -112,7 +112,7 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     let mut namespaces = namespaces::plan(linux)?;
     namespaces.joined_ids = context.joined_ids.cloned();
     let process = process::plan(process, linux, &mut warnings)?;
-    let mut sources = vec![root_source(linux, &namespaces, context)?];
+    let mut sources = vec![root_source(linux, &namespaces, &process, context)?];
     let hooks = hooks::plan(spec.hooks.as_ref())?;
     let steps = steps(spec, linux, &namespaces, (&process, &hooks), context, &mut sources)?;
     let time_offsets = time_offsets(linux, &namespaces)?;
@@ -120,7 +120,12 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     Ok(Plan { namespaces, sources, steps, process, time_offsets, net_devices, hooks, warnings })
 }
 
-fn root_source(linux: &oci::Linux, namespaces: &Namespaces, context: Context<'_>) -> Result<Source> {
+fn root_source(
+    linux: &oci::Linux,
+    namespaces: &Namespaces,
+    process: &ProcessPlan,
+    context: Context<'_>,
+) -> Result<Source> {
     // What the host mounts below a directory shows in the container only when the configuration says so.
     let propagation = match propagation(linux)? {
         Some(libc::MS_SLAVE) => libc::MS_SLAVE,
@@ -131,7 +136,19 @@ fn root_source(linux: &oci::Linux, namespaces: &Namespaces, context: Context<'_>
     } else {
         Idmap::No
     };
-    Ok(Source { field: "root".into(), what: SourceKind::Root { propagation }, idmap })
+    let attributes = if opens_devices(linux, namespaces, process)? { 0 } else { Attr::NODEV };
+    Ok(Source { field: "root".into(), what: SourceKind::Root { propagation, attributes }, idmap })
+}
+
+/// Whether device nodes on the root are for use: the container makes some, or the configuration has some put there. All others came
+/// with the image and are not the container's to open, whatever the list of devices says.
+fn opens_devices(linux: &oci::Linux, namespaces: &Namespaces, process: &ProcessPlan) -> Result<bool> {
+    if namespaces.has(flag::USER) {
+        // The capability makes no device there, and those of the configuration are mounts.
+        return Ok(false);
+    }
+    let can_make = CapSet::number("CAP_MKNOD").is_some_and(|mknod| process.capabilities.bounding.has(mknod));
+    Ok(can_make || !devices::elsewhere(&linux.devices)?.is_empty())
 }
 
 fn steps(

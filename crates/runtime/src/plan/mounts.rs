@@ -34,6 +34,8 @@ pub enum SourceKind {
     Root {
         /// Propagation from and to the host, for a root that is a directory of the host: `MS_…`.
         propagation: u64,
+        /// Attributes of the mount.
+        attributes: u64,
     },
     /// A file or directory of the host.
     Path {
