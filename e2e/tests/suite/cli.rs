@@ -137,6 +137,11 @@ fn exit_codes_of_the_engine_are_dockers() {
     let _ = run("no-such-program").expect_error(127, &["no-such-program"]);
     let _ = run("/bin/not-executable").expect_error(126, &["/bin/not-executable"]);
     let _ = run("/etc").expect_error(126, &["/etc"]);
+    let script = sandbox.file("script", "#!/no/such/sh\n");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let volume = format!("{script}:/script");
+    let _ =
+        sandbox.attached(&["-v", &volume], &["/script"]).expect_error(127, &["\"/script\"", "interpreter"]);
     let _ = sandbox.error(125, &["run", "-i", "/no/such/image", "true"], &["/no/such/image"]);
     sandbox.expect_nothing();
 }

@@ -29,8 +29,14 @@ impl Program {
     pub(super) fn execute(&self) -> Error {
         let error = process::execve(&self.path, &self.args, &self.env);
         let kind = match error.errno() {
-            // The file was there when it was looked for: its interpreter is what is missing.
-            Some(libc::ENOENT) => Kind::CommandNotFound,
+            // The file was there when it was looked for.
+            Some(libc::ENOENT) => {
+                let path = self.path.to_string_lossy();
+                let why = format!(
+                    "{path} is there; what is missing is its interpreter: the program after #!, or its loader"
+                );
+                return Error::new(Kind::CommandNotFound, format!("{}: {why}", self.named));
+            }
             Some(libc::EACCES | libc::ENOEXEC | libc::ELIBBAD | libc::ETXTBSY | libc::EPERM) => {
                 Kind::CannotExecute
             }
@@ -44,7 +50,7 @@ impl Program {
 ///
 /// # Errors
 /// `CommandNotFound`, `CannotExecute`; the message names the file as it was written.
-pub(super) fn find(process: &ProcessPlan) -> Result<Program> {
+pub(super) fn find(process: &ProcessPlan, listen_fds: u32) -> Result<Program> {
     let command =
         process.args.first().ok_or_else(|| Error::invalid("process.args", "a command is needed"))?;
     let written = Path::new(OsStr::from_bytes(command.as_bytes()));
@@ -57,8 +63,24 @@ pub(super) fn find(process: &ProcessPlan) -> Result<Program> {
         path,
         named,
         args: Strings::new(process.args.clone()),
-        env: Strings::new(process.env.clone()),
+        env: Strings::new(environment(process, listen_fds)),
     })
+}
+
+/// The environment, with word of the sockets from 3 on where there are any. They are for this process and for no child of its.
+fn environment(process: &ProcessPlan, listen_fds: u32) -> Vec<CString> {
+    let mut env = process.env.clone();
+    if listen_fds == 0 {
+        return env;
+    }
+    let names = [&b"LISTEN_FDS="[..], b"LISTEN_PID="];
+    env.retain(|entry| !names.iter().any(|name| entry.as_bytes().starts_with(name)));
+    let pid = rustix::process::getpid().as_raw_pid();
+    // Neither number has a NUL.
+    env.extend([format!("LISTEN_FDS={listen_fds}"), format!("LISTEN_PID={pid}")].map(|entry| {
+        CString::new(entry).unwrap_or_default()
+    }));
+    env
 }
 
 type Why = (Kind, String);

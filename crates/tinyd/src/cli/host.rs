@@ -1,5 +1,5 @@
-//! Which daemon is meant: the first of --host, TINYD_HOST, --context, TINYD_CONTEXT, the current context, this host's own
-//! socket.
+//! Which daemon is meant: the first of --host, --context, TINYD_HOST, TINYD_CONTEXT, the current context, this host's own
+//! socket. What is typed goes before what the environment says.
 
 use std::path::PathBuf;
 
@@ -29,10 +29,10 @@ fn choose(
 ) -> Result<Endpoint> {
     let (field, context) = if let Some(host) = globals.host.clone() {
         ("--host", Context { host, ..Context::default() })
-    } else if let Some(host) = env("TINYD_HOST") {
-        ("TINYD_HOST", Context { host, ..Context::default() })
     } else if let Some(name) = &globals.context {
         ("--context", store()?.named("--context", name)?)
+    } else if let Some(host) = env("TINYD_HOST") {
+        ("TINYD_HOST", Context { host, ..Context::default() })
     } else if let Some(name) = env("TINYD_CONTEXT") {
         ("TINYD_CONTEXT", store()?.named("TINYD_CONTEXT", &name)?)
     } else {
@@ -110,8 +110,8 @@ mod tests {
     fn the_first_that_says_where_wins() {
         let env = [("TINYD_HOST", "tcp://env:1"), ("TINYD_CONTEXT", "lab")];
         assert_eq!(chosen(Some("unix:///x"), Some("edge"), &env), "/x");
-        assert_eq!(chosen(None, Some("edge"), &env), "env:1");
-        assert_eq!(chosen(None, Some("edge"), &env[1..]), "edge:1");
+        assert_eq!(chosen(None, Some("edge"), &env), "edge:1");
+        assert_eq!(chosen(None, None, &env), "env:1");
         assert_eq!(chosen(None, None, &env[1..]), "lab:1");
         assert_eq!(chosen(None, None, &[]), "now:1");
         assert!(chosen(None, Some("nope"), &[]).contains("--context: there is no context \"nope\""));
