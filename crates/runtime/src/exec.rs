@@ -22,7 +22,7 @@ use crate::{
     cgroup::Cgroup,
     init::{self, Become},
     launch::{
-        self, Agent, Stdio, agent, kernel,
+        self, Agent, Fds, Stdio, agent, kernel,
         labels::{self, Labels},
         step,
         sync::{Phase, Sync},
@@ -47,6 +47,8 @@ pub struct Target<'a> {
     pub spec: &'a oci::Spec,
     /// Its state, for whoever answers the process's filter.
     pub state: &'a oci::ContainerState,
+    /// Descriptors that the process keeps.
+    pub fds: Fds,
 }
 
 /// A process that runs.
@@ -84,7 +86,7 @@ pub fn exec(
     let (mut ours, theirs) = Sync::pair()?;
     let Forked::Parent { pid, pidfd } = clone_on(plan.affinity[0].as_deref(), target, flags)? else {
         drop(ours);
-        let process = Become { process: &plan, filter: filter.as_ref() };
+        let process = Become { process: &plan, filter: filter.as_ref(), fds: target.fds };
         Joining { target, flags, process, proc: &proc, sync: theirs }.run(stdio)
     };
     drop((theirs, stdio));
@@ -222,7 +224,7 @@ impl Joining<'_> {
         let mut keep = vec![self.sync.as_fd()];
         keep.extend(master.iter().map(AsFd::as_fd));
         keep.extend(labels.files());
-        process::close_all_but(&keep).map_err(step("close descriptors"))?;
+        process::close_all_but(self.process.fds.first_other(), &keep).map_err(step("close descriptors"))?;
         let program = self.process.take_identity()?;
         self.sync.hear_phase(Phase::Mapped)?;
         let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();

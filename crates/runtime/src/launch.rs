@@ -62,8 +62,37 @@ pub struct Launch<'a> {
     pub gate: Gate,
     /// Whether a small init is process 1.
     pub init: bool,
+    /// What a command line may ask for and a daemon does not.
+    pub extra: Extra,
     /// The step that fails, for tests: one of [`FAILPOINTS`]. Empty in life.
     pub failpoint: &'a str,
+}
+
+/// Rarer wishes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extra {
+    /// Descriptors from 3 on that the process keeps.
+    pub fds: Fds,
+    /// Whether the root is only changed, and the old one stays below it: where the old root is the kernel's first file system.
+    pub no_pivot: bool,
+    /// Whether the process keeps the caller's session keyring.
+    pub no_new_keyring: bool,
+}
+
+/// Descriptors of the caller that a process keeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fds {
+    /// How many, from 3 on.
+    pub count: u32,
+    /// How many of them, the first, are sockets that it is told of (sd_listen_fds(3)).
+    pub listen: u32,
+}
+
+impl Fds {
+    /// The first descriptor that is not kept.
+    pub(crate) const fn first_other(self) -> u32 {
+        3 + self.count
+    }
 }
 
 /// The steps that can be made to fail, in the order in which they come.
@@ -160,6 +189,7 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
         terminal,
         idmap_root: launch.idmap_root,
         joined_ids: joined_ids.as_ref(),
+        no_pivot: launch.extra.no_pivot,
     };
     let mut plan = plan::plan(launch.spec, context)?;
     let linux = launch.spec.linux.as_ref();
@@ -266,6 +296,7 @@ fn make(
         stdio: launch.stdio,
         gate: launch.gate,
         init: launch.init,
+        extra: launch.extra,
         die_with_parent: launch.die_with_parent,
         failpoint: launch.failpoint,
         state,

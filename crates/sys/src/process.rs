@@ -164,16 +164,16 @@ pub fn close_from(first: u32) -> Result<()> {
     close_range(first, u32::MAX)
 }
 
-/// Closes every descriptor but 0, 1, 2 and `keep`. For a child on its way to another program: what else it holds is a copy of its
+/// Closes every descriptor but those below `first` and `keep`. For a child on its way to another program: what else it holds is a copy of its
 /// parent's, must not be used or dropped any more, and would otherwise be there until the program is executed, for
 /// `/proc/self/fd` to lead through.
 ///
 /// # Errors
 /// ENOSYS before Linux 5.9.
-pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
+pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<()> {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
     kept.sort_unstable();
-    let mut first = 3;
+    let mut first = first;
     for fd in kept {
         if fd > first {
             close_range(first, fd - 1)?;
@@ -243,6 +243,24 @@ pub fn take_ended() -> Option<(i32, Ended)> {
         }
         // ECHILD, or nobody has ended yet; an interruption is not possible without waiting.
         Ok(None) | Err(_) => None,
+    }
+}
+
+/// Reaps children of the caller that have ended, as long as it is not `keep`'s turn. Never blocks.
+pub fn reap_all_but(keep: i32) {
+    loop {
+        // SAFETY: a siginfo_t is integers and pointers that are only looked at through its accessors; all zeroes is one.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: `info` is a local that the call fills.
+        let done = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
+        // SAFETY: waitid fills in the fields of SIGCHLD, or leaves the zero.
+        let pid = unsafe { info.si_pid() };
+        if done != 0 || pid == 0 || pid == keep {
+            return;
+        }
+        let Some(one) = Pid::from_raw(pid) else { return };
+        let _ = rustix::process::waitid(WaitId::Pid(one), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }
 

@@ -204,8 +204,13 @@ mod tests {
 
     #[test]
     fn the_first_configuration_is_one_that_this_runtime_takes() {
-        let context =
-            plan::Context { bundle: Path::new("/b"), terminal: true, idmap_root: false, joined_ids: None };
+        let context = plan::Context {
+            bundle: Path::new("/b"),
+            terminal: true,
+            idmap_root: false,
+            joined_ids: None,
+            no_pivot: false,
+        };
         plan::plan(&first_spec(), context).unwrap();
     }
 

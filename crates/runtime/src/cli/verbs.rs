@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use tinyd_core::{Error, Kind, Result, config::Signal};
+use tinyd_core::{Error, Result, config::Signal};
 
 use super::{
     World,
     args::{Given, Opt, Until, switch, value},
     report,
 };
-use crate::container::{self, CreateOptions, ExecOptions};
+use crate::{
+    container::{self, CreateOptions, ExecOptions, RunOptions},
+    launch::{Extra, Fds},
+};
 
 /// One verb of the command line.
 pub(super) struct Verb {
@@ -40,28 +43,23 @@ pub(super) const GLOBAL: &[Opt] = &[
 const BUNDLE: Opt = value("bundle", "DIR", "the bundle (the working directory)").short('b');
 const PID_FILE: Opt = value("pid-file", "FILE", "where the process's number is written");
 const CONSOLE_SOCKET: Opt = value("console-socket", "PATH", "a unix socket that the terminal is sent to");
-const NO_PIVOT: Opt = switch("no-pivot", "not supported");
-const PRESERVE_FDS: Opt = value("preserve-fds", "N", "not supported, but for 0");
+const NO_PIVOT: Opt =
+    switch("no-pivot", "change the root without leaving the old one (on a ramdisk; less safe)");
+const NO_NEW_KEYRING: Opt = switch("no-new-keyring", "keep the session keyring of the caller");
+const PRESERVE_FDS: Opt =
+    value("preserve-fds", "N", "keep N more descriptors, from 3 on or after those of LISTEN_FDS");
 const DETACH: Opt = switch("detach", "come back once it runs").short('d');
 const FAILPOINT: Opt = value("failpoint", "NAME", "the step that fails, for tests");
 
-const CREATE: &[Opt] = &[
-    BUNDLE,
-    PID_FILE,
-    CONSOLE_SOCKET,
-    NO_PIVOT,
-    switch("no-new-keyring", "accepted: no keyring is made"),
-    PRESERVE_FDS,
-    FAILPOINT,
-    HELP,
-];
+const CREATE: &[Opt] =
+    &[BUNDLE, PID_FILE, CONSOLE_SOCKET, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS, FAILPOINT, HELP];
 const RUN: &[Opt] = &[
     BUNDLE,
     PID_FILE,
     CONSOLE_SOCKET,
     NO_PIVOT,
-    switch("no-new-keyring", "accepted: no keyring is made"),
-    switch("no-subreaper", "accepted: orphans are the container's own"),
+    NO_NEW_KEYRING,
+    switch("no-subreaper", "leave processes that lose their parent to somebody else"),
     switch("keep", "do not delete it when it has ended"),
     PRESERVE_FDS,
     DETACH,
@@ -226,44 +224,48 @@ fn id(given: &Given) -> Result<&str> {
     }
 }
 
-fn refuse_unsupported(given: &Given) -> Result<()> {
-    let refuse = |field: &str, why: &str| Err(Error::new(Kind::Unsupported, why).of_field(field));
-    if given.has("no-pivot") {
-        return refuse("--no-pivot", "a container always gets a root of its own");
-    }
-    if given.get("preserve-fds").is_some_and(|count| count != "0") {
-        return refuse("--preserve-fds", "no descriptor but 0, 1 and 2 reaches a container");
-    }
-    Ok(())
+/// The descriptors that are kept.
+fn fds(given: &Given, activated: bool) -> Result<Fds> {
+    /// More than this no process may have by default.
+    const FDS_MAX: u32 = 1 << 20;
+    let text = given.get("preserve-fds").unwrap_or("0");
+    let count = text.parse().ok().filter(|count| *count <= FDS_MAX);
+    let bad = || Error::invalid("--preserve-fds", format!("{text:?} is not a number of descriptors"));
+    container::kept_fds(count.ok_or_else(bad)?, activated)
 }
 
-fn create_options(given: &Given) -> CreateOptions {
-    CreateOptions {
+fn create_options(given: &Given) -> Result<CreateOptions> {
+    Ok(CreateOptions {
+        extra: Extra {
+            fds: fds(given, true)?,
+            no_pivot: given.has("no-pivot"),
+            no_new_keyring: given.has("no-new-keyring"),
+        },
         bundle: given.get("bundle").map(PathBuf::from),
         pid_file: given.get("pid-file").map(PathBuf::from),
         console_socket: given.get("console-socket").filter(|path| !path.is_empty()).map(PathBuf::from),
         failpoint: given.get("failpoint").unwrap_or_default().to_owned(),
-    }
+    })
 }
 
 fn create(world: &World, given: &Given) -> Result<u8> {
-    refuse_unsupported(given)?;
-    let warnings = container::create(&world.root, id(given)?, &create_options(given))?;
+    let warnings = container::create(&world.root, id(given)?, &create_options(given)?)?;
     world.log.warn(&warnings);
     Ok(0)
 }
 
 fn run(world: &World, given: &Given) -> Result<u8> {
-    refuse_unsupported(given)?;
-    if given.has("keep") {
-        return Err(Error::new(Kind::Unsupported, "use create and start").of_field("--keep"));
-    }
     let warn = |warnings: &[String]| world.log.warn(warnings);
-    container::run(&world.root, id(given)?, &create_options(given), given.has("detach"), warn)
+    let options = RunOptions {
+        create: create_options(given)?,
+        detach: given.has("detach"),
+        keep: given.has("keep"),
+        no_subreaper: given.has("no-subreaper"),
+    };
+    container::run(&world.root, id(given)?, &options, warn)
 }
 
 fn exec(world: &World, given: &Given) -> Result<u8> {
-    refuse_unsupported(given)?;
     let (id, args) = given.words.split_first().ok_or_else(|| Error::invalid("ID", "it is needed"))?;
     let process = given.get("process").map(PathBuf::from);
     if process.is_none() && args.is_empty() {
@@ -281,6 +283,7 @@ fn exec(world: &World, given: &Given) -> Result<u8> {
         detach: given.has("detach"),
         pid_file: given.get("pid-file").map(PathBuf::from),
         console_socket: given.get("console-socket").filter(|path| !path.is_empty()).map(PathBuf::from),
+        fds: fds(given, false)?,
     };
     container::exec(&world.root, id, &options, |warnings| world.log.warn(warnings))
 }

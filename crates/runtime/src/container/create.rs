@@ -10,12 +10,12 @@ use tinyd_core::{Error, Kind, Result, oci, time::unix_nanos, wire};
 use tinyd_sys::fs;
 
 use super::{
-    console,
+    console, notify,
     record::{Init, Place, Record, Root},
     seal,
 };
 use crate::{
-    launch::{self, Gate, Launch, Prepared, Stdio, kernel, step},
+    launch::{self, Extra, Fds, Gate, Launch, Prepared, Stdio, kernel, step},
     plan,
 };
 
@@ -28,8 +28,29 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// A unix socket that the terminal's master side is sent to.
     pub console_socket: Option<PathBuf>,
+    /// Rarer wishes.
+    pub extra: Extra,
     /// The step that fails, for tests.
     pub failpoint: String,
+}
+
+/// The descriptors that a process keeps: those of socket activation (sd_listen_fds(3)), when they are this process's and it may have
+/// them, and `more` after them.
+///
+/// # Errors
+/// `InvalidArgument` for one that is not open.
+pub fn kept_fds(more: u32, activated: bool) -> Result<Fds> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let is_ours = number("LISTEN_PID") == Some(std::process::id());
+    let listen = number("LISTEN_FDS").filter(|_| activated && is_ours).unwrap_or(0);
+    let fds = Fds { count: listen.saturating_add(more), listen };
+    for number in 3..fds.count.saturating_add(3) {
+        if !Path::new(&format!("/proc/self/fd/{number}")).is_symlink() {
+            let field = if number < 3 + listen { "LISTEN_FDS" } else { "--preserve-fds" };
+            return Err(Error::invalid(field, format!("descriptor {number} is not open")));
+        }
+    }
+    Ok(fds)
 }
 
 /// A bundle that was read.
@@ -46,7 +67,7 @@ pub(super) struct Bundle {
 /// What is wrong with bundle or host; nothing of the container is left.
 pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<String>> {
     let place = root.place(id)?;
-    let bundle = Bundle::read(options.bundle.as_deref())?;
+    let mut bundle = Bundle::read(options.bundle.as_deref())?;
     bundle.protect_runtime()?;
     let wants_terminal = bundle.wants_terminal();
     if wants_terminal && options.console_socket.is_none() {
@@ -55,7 +76,8 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     let claimed = claim(&place, &bundle)?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
-    let made = gate.and_then(|gate| prepare(&place, &bundle, stdio?, gate, &options.failpoint));
+    let notify = notify::prepare(&place.dir, &mut bundle.spec);
+    let made = notify.and(gate).and_then(|gate| prepare(&place, &bundle, stdio?, gate, options));
     let mut prepared = undo_claim(&place, made)?;
     let finished = finish(&place, claimed, &mut prepared, options);
     match finished {
@@ -95,7 +117,7 @@ pub(super) fn prepare(
     bundle: &Bundle,
     stdio: Stdio,
     gate: Gate,
-    failpoint: &str,
+    options: &CreateOptions,
 ) -> Result<Prepared> {
     let root = bundle.spec.root.as_ref().ok_or_else(|| Error::invalid("root", "a root is needed"))?;
     let rootfs = wire::Rootfs::Directory { path: PathBuf::from(&root.path) };
@@ -111,7 +133,8 @@ pub(super) fn prepare(
         die_with_parent: false,
         gate,
         init: false,
-        failpoint,
+        extra: options.extra,
+        failpoint: &options.failpoint,
     })
 }
 

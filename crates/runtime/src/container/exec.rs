@@ -20,13 +20,13 @@ use crate::{
     cgroup::Cgroup,
     exec::{self, Target},
     hooks,
-    launch::{Stdio, kernel, step},
+    launch::{Fds, Stdio, kernel, step},
 };
 
 /// How a process is added.
 #[derive(Clone, Debug, Default)]
 pub struct ExecOptions {
-    /// A file with the whole process as JSON; the rest but the last four is taken from it then.
+    /// A file with the whole process as JSON; the rest but the last five is taken from it then.
     pub process: Option<PathBuf>,
     /// argv, when there is no such file.
     pub args: Vec<String>,
@@ -48,6 +48,8 @@ pub struct ExecOptions {
     pub pid_file: Option<PathBuf>,
     /// A unix socket that the terminal's master side is sent to.
     pub console_socket: Option<PathBuf>,
+    /// Descriptors that it keeps.
+    pub fds: Fds,
 }
 
 /// Runs a process in a container; its exit status, or 0 when detached. `warn` is told what could not be done.
@@ -74,7 +76,14 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     let cgroup = Cgroup::open(&seen.record.cgroup)?;
     let state = hooks::state(id, &seen.record.bundle, &spec);
     let state = oci::ContainerState { status: seen.status, pid: Some(first.pid), ..state };
-    let target = Target { pid: first.pid, pidfd: pidfd.as_fd(), cgroup: &cgroup, spec: &spec, state: &state };
+    let target = Target {
+        pid: first.pid,
+        pidfd: pidfd.as_fd(),
+        cgroup: &cgroup,
+        spec: &spec,
+        state: &state,
+        fds: options.fds,
+    };
     let stdio = if added.terminal { Stdio::Terminal } else { console::inherited()? };
     let running = exec::exec(target, &added, &seccomp_of(&spec), stdio)?;
     warn(&running.warnings);
@@ -86,7 +95,13 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     let stdin = std::io::stdin();
     let master = running.terminal.filter(|_| options.console_socket.is_none());
     let _raw = master.as_ref().and_then(|_| tty::Raw::enter(&stdin).ok());
-    supervise(Foreground { pidfd: running.pidfd.as_fd(), signals: &signals, proxy: master.map(Proxy::new) })
+    supervise(Foreground {
+        pid: running.pid,
+        pidfd: running.pidfd.as_fd(),
+        signals: &signals,
+        proxy: master.map(Proxy::new),
+        notify: None,
+    })
 }
 
 /// The process to add: a file's, or the container's own with other words.

@@ -9,6 +9,7 @@ mod delete;
 mod exec;
 mod kill;
 mod list;
+mod notify;
 mod pause;
 mod record;
 mod run;
@@ -17,14 +18,14 @@ mod start;
 mod state;
 
 pub use self::{
-    create::{CreateOptions, create},
+    create::{CreateOptions, create, kept_fds},
     delete::delete,
     exec::{ExecOptions, exec},
     kill::kill,
     list::{Listed, list},
     pause::{pause, resume},
     record::Root,
-    run::run,
+    run::{RunOptions, run},
     start::start,
     state::{processes, state},
 };

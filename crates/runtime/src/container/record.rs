@@ -102,7 +102,7 @@ fn check_id(id: &str) -> Result<()> {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) id: String,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl Place {

@@ -9,23 +9,31 @@ use tinyd_sys::{process, tty};
 use super::{
     console::{self, Proxy},
     create::{Bundle, CreateOptions, claim, finish, prepare, undo_claim},
+    notify::{self, Notify},
     record::Root,
 };
 use crate::launch::{Gate, Prepared, Stdio, kernel, step};
+
+/// How a container is run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// How it is created.
+    pub create: CreateOptions,
+    /// Whether to come back once it runs.
+    pub detach: bool,
+    /// Whether its record stays when it has ended.
+    pub keep: bool,
+    /// Whether processes that lose their parent are somebody else's.
+    pub no_subreaper: bool,
+}
 
 /// Runs a container; its exit status, or 0 when it was started to run alone. `warn` is told what could not be done.
 ///
 /// # Errors
 /// What kept it from running; nothing of it is left then.
-pub fn run(
-    root: &Root,
-    id: &str,
-    options: &CreateOptions,
-    detach: bool,
-    warn: impl Fn(&[String]),
-) -> Result<u8> {
-    let place = root.place(id)?;
-    let bundle = Bundle::read(options.bundle.as_deref())?;
+pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) -> Result<u8> {
+    let (place, options, detach) = (root.place(id)?, &run.create, run.detach);
+    let mut bundle = Bundle::read(options.bundle.as_deref())?;
     bundle.protect_runtime()?;
     let terminal = bundle.wants_terminal();
     if terminal && detach && options.console_socket.is_none() {
@@ -35,15 +43,32 @@ pub fn run(
     let signals = if detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
     let claimed = claim(&place, &bundle)?;
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
-    let made = stdio.and_then(|stdio| prepare(&place, &bundle, stdio, Gate::Caller, &options.failpoint));
+    if !detach && !run.no_subreaper {
+        // Without a PID namespace of its own they would be the host's.
+        let this = Some(rustix::process::getpid());
+        rustix::process::set_child_subreaper(this)
+            .map_err(|error| kernel("prctl(PR_SET_CHILD_SUBREAPER)", &error))?;
+    }
+    let notify = notify::prepare(&place.dir, &mut bundle.spec);
+    let made = notify.and(stdio).and_then(|stdio| prepare(&place, &bundle, stdio, Gate::Caller, options));
     let mut prepared = undo_claim(&place, made)?;
-    let started = finish(&place, claimed, &mut prepared, options).and_then(|()| prepared.start());
+    let started = finish(&place, claimed, &mut prepared, options)
+        .and_then(|()| Notify::open(&place.dir))
+        .and_then(|notify| prepared.start().map(|()| notify));
     warn(&prepared.warnings);
     let ended = match (started, signals) {
-        (Ok(()), None) => return Ok(0),
-        (Ok(()), Some(signals)) => attend(&mut prepared, &signals, options.console_socket.is_some()),
+        (Ok(None), None) => return Ok(0),
+        (Ok(Some(notify)), None) => {
+            return notify.wait(prepared.pid, prepared.pidfd.as_fd()).map(|()| 0);
+        }
+        (Ok(notify), Some(signals)) => {
+            attend(&mut prepared, &signals, notify, options.console_socket.is_some())
+        }
         (Err(error), _) => Err(error),
     };
+    if run.keep && ended.is_ok() {
+        return ended;
+    }
     let later = prepared.later.clone();
     let destroyed = prepared.destroy();
     let removed = place.remove();
@@ -53,19 +78,33 @@ pub fn run(
     Ok(code)
 }
 
-fn attend(prepared: &mut Prepared, signals: &OwnedFd, terminal_is_elsewhere: bool) -> Result<u8> {
+fn attend(
+    prepared: &mut Prepared,
+    signals: &OwnedFd,
+    notify: Option<Notify>,
+    terminal_is_elsewhere: bool,
+) -> Result<u8> {
     let stdin = std::io::stdin();
     let master = prepared.terminal.take().filter(|_| !terminal_is_elsewhere);
     let _raw = master.as_ref().and_then(|_| tty::Raw::enter(&stdin).ok());
-    supervise(Foreground { pidfd: prepared.pidfd.as_fd(), signals, proxy: master.map(Proxy::new) })
+    supervise(Foreground {
+        pid: prepared.pid,
+        pidfd: prepared.pidfd.as_fd(),
+        signals,
+        proxy: master.map(Proxy::new),
+        notify,
+    })
 }
 
 /// A process in the foreground.
 pub(super) struct Foreground<'a> {
+    pub(super) pid: i32,
     pub(super) pidfd: BorrowedFd<'a>,
     pub(super) signals: &'a OwnedFd,
     /// The terminal's other side, when this process holds it.
     pub(super) proxy: Option<Proxy>,
+    /// Where it says that it is ready.
+    pub(super) notify: Option<Notify>,
 }
 
 /// Waits for a process to end, handing signals and a terminal's bytes on. Its exit status.
@@ -74,6 +113,10 @@ pub(super) fn supervise(mut foreground: Foreground<'_>) -> Result<u8> {
         let ready = foreground.wait()?;
         if ready.signal {
             foreground.forward();
+        }
+        if let Some(notify) = foreground.notify.as_ref().filter(|_| ready.notify) {
+            // A manager that has gone is no reason to end.
+            let _ = notify.forward(None);
         }
         if ready.output && !foreground.proxy.as_ref().is_some_and(Proxy::output) {
             foreground.proxy = None;
@@ -94,6 +137,7 @@ struct Ready {
     ended: bool,
     output: bool,
     input: bool,
+    notify: bool,
 }
 
 impl Foreground<'_> {
@@ -103,6 +147,10 @@ impl Foreground<'_> {
             PollFd::new(self.signals, PollFlags::IN),
             PollFd::from_borrowed_fd(self.pidfd, PollFlags::IN),
         ];
+        fds.extend(
+            self.notify.as_ref().map(|notify| PollFd::from_borrowed_fd(notify.socket(), PollFlags::IN)),
+        );
+        let terminal = fds.len();
         if let Some(proxy) = &self.proxy {
             fds.push(PollFd::from_borrowed_fd(proxy.master(), PollFlags::IN));
             if proxy.stdin_open() {
@@ -114,14 +162,21 @@ impl Foreground<'_> {
             Err(error) => return Err(kernel("poll", &error)),
         }
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Ok(Ready { signal: is_ready(0), ended: is_ready(1), output: is_ready(2), input: is_ready(3) })
+        Ok(Ready {
+            signal: is_ready(0),
+            ended: is_ready(1),
+            notify: self.notify.is_some() && is_ready(2),
+            output: is_ready(terminal),
+            input: is_ready(terminal + 1),
+        })
     }
 
     /// Hands a signal on; those that are about this process are not.
     fn forward(&self) {
         let Some(number) = process::read_signal(self.signals.as_fd()) else { return };
         match number {
-            libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG => {}
+            libc::SIGCHLD => process::reap_all_but(self.pid),
+            libc::SIGPIPE | libc::SIGURG => {}
             libc::SIGWINCH => {
                 if let Some(proxy) = &self.proxy {
                     proxy.copy_size();

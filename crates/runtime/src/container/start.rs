@@ -1,11 +1,13 @@
 //! `start`: lets the program of a created container go.
 
+use std::os::fd::AsFd;
+
 use tinyd_core::{
     Error, Kind, Result,
     oci::{self, Status},
 };
 
-use super::{create::seccomp_of, record::Root, state::observe};
+use super::{create::seccomp_of, notify::Notify, record::Root, state::observe};
 use crate::{
     cgroup::Cgroup,
     hooks::{self, Later},
@@ -30,9 +32,14 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     let told = oci::ContainerState { status: seen.status, ..hooks::state(id, &seen.record.bundle, &spec) };
     let agent = Agent::of(&seccomp_of(&spec), told);
     let pid = seen.record.process.map_or(0, |process| process.pid);
+    let notify = Notify::open(&place.dir)?;
     launch::start_through(place.open_gate()?, pid, agent.as_ref())?;
     later.poststart(pid).inspect_err(|_| {
         // The error that is told is the one that led here.
         let _ = Cgroup::open(&seen.record.cgroup).and_then(|cgroup| cgroup.kill_all());
-    })
+    })?;
+    match (notify, seen.pidfd) {
+        (Some(notify), Some(first)) => notify.wait(pid, first.as_fd()),
+        (Some(_) | None, _) => Ok(()),
+    }
 }

@@ -18,7 +18,7 @@ use tinyd_sys::{
 
 use super::program::{self, Program};
 use crate::{
-    launch::{Stdio, kernel, step},
+    launch::{Fds, Stdio, kernel, step},
     plan::process::ProcessPlan,
     seccomp,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Become<'a> {
     pub(crate) process: &'a ProcessPlan,
     /// The system call filter.
     pub(crate) filter: Option<&'a seccomp::Filter>,
+    /// What it keeps of the caller's.
+    pub(crate) fds: Fds,
 }
 
 impl Become<'_> {
@@ -80,7 +82,7 @@ impl Become<'_> {
             creds::set_keep_capabilities(true).map_err(step("process.user.uid"))?;
         }
         creds::set_uid(process.uid).map_err(step("process.user.uid"))?;
-        program::find(process)
+        program::find(process, self.fds.listen)
     }
 
     /// What the machine is to it: execution domain, memory nodes, CPU and disk time.
@@ -129,7 +131,7 @@ impl Become<'_> {
         // What a filter need not allow comes before it: profiles that are older than close_range(2) know nothing of it.
         process::reset_signals();
         // Not closed but marked: a failure still has to be told.
-        process::cloexec_from(3).map_err(step("close descriptors"))?;
+        process::cloexec_from(self.fds.first_other()).map_err(step("close descriptors"))?;
         let have = creds::capabilities().map_err(step("process.capabilities"))?.permitted;
         if let Some(filter) = self.filter.filter(|_| !self.process.no_new_privileges) {
             // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go.

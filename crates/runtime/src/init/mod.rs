@@ -35,7 +35,7 @@ pub(crate) use self::{
 };
 use crate::{
     launch::{
-        Gate, Stdio, View, agent, failpoint, kernel,
+        Extra, Gate, Stdio, View, agent, failpoint, kernel,
         labels::Labels,
         step,
         sync::{Heard, Phase, Sync},
@@ -67,6 +67,8 @@ pub struct Child<'a> {
     pub gate: Gate,
     /// Whether to stay as process 1.
     pub init: bool,
+    /// Rarer wishes.
+    pub extra: Extra,
     /// Whether to die with the caller.
     pub die_with_parent: bool,
     /// The step that fails.
@@ -88,7 +90,9 @@ pub fn run(mut child: Child<'_>) -> ! {
 impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
         enter_cgroup(self.tasks)?;
-        leave_keys()?;
+        if !self.extra.no_new_keyring {
+            leave_keys()?;
+        }
         let labels = Labels::open(self.proc, &self.plan.process)?;
         // Of the places that mounts are made on; the program gets its own.
         rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -103,7 +107,8 @@ impl Child<'_> {
                 walk.take(step)?;
             }
         }
-        let process = Become { process: &self.plan.process, filter: self.filter };
+        let fds = self.extra.fds;
+        let process = Become { process: &self.plan.process, filter: self.filter, fds };
         let stdio = std::mem::replace(&mut self.stdio, Stdio::Terminal);
         process.attach_stdio(stdio, walk.slave.take())?;
         let told = serde_json::to_vec(&walk.warnings).unwrap_or_default();
@@ -140,7 +145,7 @@ impl Child<'_> {
         if let Gate::Listener(listener) = &self.gate {
             keep.push(listener.as_fd());
         }
-        process::close_all_but(&keep).map_err(step("close descriptors"))
+        process::close_all_but(self.extra.fds.first_other(), &keep).map_err(step("close descriptors"))
     }
 
     fn enter_namespaces(&mut self) -> Result<()> {

@@ -50,7 +50,7 @@ impl Program {
 ///
 /// # Errors
 /// `CommandNotFound`, `CannotExecute`; the message names the file as it was written.
-pub(super) fn find(process: &ProcessPlan) -> Result<Program> {
+pub(super) fn find(process: &ProcessPlan, listen_fds: u32) -> Result<Program> {
     let command =
         process.args.first().ok_or_else(|| Error::invalid("process.args", "a command is needed"))?;
     let written = Path::new(OsStr::from_bytes(command.as_bytes()));
@@ -63,8 +63,25 @@ pub(super) fn find(process: &ProcessPlan) -> Result<Program> {
         path,
         named,
         args: Strings::new(process.args.clone()),
-        env: Strings::new(process.env.clone()),
+        env: Strings::new(environment(process, listen_fds)),
     })
+}
+
+/// The environment, with word of the sockets from 3 on where there are any. They are for this process and for no child of its.
+fn environment(process: &ProcessPlan, listen_fds: u32) -> Vec<CString> {
+    let mut env = process.env.clone();
+    if listen_fds == 0 {
+        return env;
+    }
+    let names = [&b"LISTEN_FDS="[..], b"LISTEN_PID="];
+    env.retain(|entry| !names.iter().any(|name| entry.as_bytes().starts_with(name)));
+    let pid = rustix::process::getpid().as_raw_pid();
+    // Neither number has a NUL.
+    env.extend(
+        [format!("LISTEN_FDS={listen_fds}"), format!("LISTEN_PID={pid}")]
+            .map(|entry| CString::new(entry).unwrap_or_default()),
+    );
+    env
 }
 
 type Why = (Kind, String);

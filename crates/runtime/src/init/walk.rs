@@ -27,6 +27,8 @@ pub(super) struct Walk<'a> {
     failpoint: &'a str,
     /// The container's root mount, once it is attached.
     root: Option<OwnedFd>,
+    /// Whether it is at a place of the old root and not over it.
+    placed: bool,
     /// Which of /proc, /sys, /dev have been found to be real directories.
     pub(super) real: Vec<&'static str>,
     /// /proc and /sys, once they are mounted.
@@ -49,6 +51,7 @@ impl<'a> Walk<'a> {
             cgroup_view,
             failpoint,
             root: None,
+            placed: false,
             real: Vec::new(),
             held: Vec::new(),
             proc: None,
@@ -88,6 +91,7 @@ impl<'a> Walk<'a> {
                 mount::set_attr(self.root()?.as_fd(), attr, false).map_err(step("root.readonly"))
             }
             Step::Pivot => self.pivot(),
+            Step::Chroot => self.chroot(),
             Step::Hooks => Err(impossible("hooks are the first process's")),
             Step::RootPropagation(flags) => {
                 mount::set_propagation(c"/", *flags).map_err(step("linux.rootfsPropagation"))
@@ -111,7 +115,10 @@ impl<'a> Walk<'a> {
         let root = self.sources.first_mut().and_then(Option::take).ok_or_else(no_root)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match place.map(|place| rustix::fs::open(place, flags, Mode::empty())) {
-            Some(Ok(place)) => mount::attach(root.as_fd(), place.as_fd()),
+            Some(Ok(place)) => {
+                self.placed = true;
+                mount::attach(root.as_fd(), place.as_fd())
+            }
             Some(Err(_)) | None => mount::attach_over_root(root.as_fd()),
         }
         .map_err(step("root"))?;
@@ -148,11 +155,40 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The old root stays, below the new one. What was mounted in it does not.
+    fn chroot(&mut self) -> Result<()> {
+        failpoint(self.failpoint, "pivot")?;
+        let root = self.root()?;
+        if self.placed {
+            // Below a mount that is about to go, perhaps.
+            mount::attach_over_root(root.as_fd()).map_err(step("change the root"))?;
+        }
+        rustix::process::fchdir(root).map_err(|error| kernel("change the root: fchdir", &error))?;
+        detach_old_mounts()?;
+        rustix::process::chroot(c".").map_err(|error| kernel("change the root: chroot", &error))?;
+        rustix::process::chdir(c"/").map_err(|error| kernel("change the root: chdir", &error))
+    }
+
     fn pivot(&mut self) -> Result<()> {
         failpoint(self.failpoint, "pivot")?;
         rustix::process::fchdir(self.root()?).map_err(|error| kernel("pivot to the root: fchdir", &error))?;
         mount::pivot_to_cwd().map_err(step("pivot to the root"))
     }
+}
+
+/// Takes the mounts away that are reached from this process's root. The container's are not: they are on one that lies over it.
+fn detach_old_mounts() -> Result<()> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| kernel("read /proc/self/mountinfo", &error))?;
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    let mut points: Vec<&str> = points.filter(|point| *point != "/").collect();
+    // Those at the end of the list are on top.
+    points.reverse();
+    for point in points {
+        // One that a user namespace has locked stays; one that was below another is gone.
+        let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+    }
+    Ok(())
 }
 
 /// A path as what is held of it leads there: below /proc and /sys from their own mounts, else from the root.

@@ -82,6 +82,8 @@ pub enum Step {
     ReadOnlyRoot,
     /// Leaves the old root.
     Pivot,
+    /// Changes the root, where the old one cannot be left.
+    Chroot,
     /// Sets the propagation of the new one.
     RootPropagation(u64),
 }
@@ -97,6 +99,8 @@ pub struct Context<'a> {
     pub idmap_root: bool,
     /// The id maps of a user namespace that is joined.
     pub joined_ids: Option<&'a namespaces::IdMaps>,
+    /// Whether the old root stays below the new one.
+    pub no_pivot: bool,
 }
 
 /// Turns a configuration into a plan.
@@ -187,7 +191,7 @@ fn steps(
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         steps.push(Step::ReadOnlyRoot);
     }
-    steps.push(Step::Pivot);
+    steps.push(if context.no_pivot { Step::Chroot } else { Step::Pivot });
     match propagation(linux)? {
         Some(libc::MS_PRIVATE | libc::MS_SLAVE) | None => {}
         Some(flag) => steps.push(Step::RootPropagation(flag | recursion(linux))),
@@ -306,7 +310,13 @@ mod tests {
     }
 
     fn context() -> Context<'static> {
-        Context { bundle: Path::new("/bundle"), terminal: false, idmap_root: false, joined_ids: None }
+        Context {
+            bundle: Path::new("/bundle"),
+            terminal: false,
+            idmap_root: false,
+            joined_ids: None,
+            no_pivot: false,
+        }
     }
 
     fn refused(change: impl FnOnce(&mut oci::Spec)) -> String {

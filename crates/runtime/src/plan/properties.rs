@@ -228,8 +228,13 @@ fn decided(by: By, pointer: &str, config: &Value) -> String {
     let linux = spec.linux.as_ref().unwrap();
     match by {
         Plan => {
-            let context =
-                Context { bundle: Path::new("/b"), terminal: true, idmap_root: false, joined_ids: None };
+            let context = Context {
+                bundle: Path::new("/b"),
+                terminal: true,
+                idmap_root: false,
+                joined_ids: None,
+                no_pivot: false,
+            };
             format!("{:?}", plan(&spec, context))
         }
         Cgroup => cgroup::decided(linux.resources.as_ref().unwrap()),

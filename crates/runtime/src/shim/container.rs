@@ -16,7 +16,7 @@ use tinyd_sys::process::pidfd_signal;
 use super::{log::Log, note, streams::Streams};
 use crate::{
     exec::{Exec, Target, exec},
-    launch::{Gate, Launch, Prepared, Stdio, failpoint, prepare},
+    launch::{Extra, Fds, Gate, Launch, Prepared, Stdio, failpoint, prepare},
 };
 
 /// SIGKILL.
@@ -63,6 +63,7 @@ impl Container {
             die_with_parent: true,
             gate: Gate::Caller,
             init: plan.init,
+            extra: Extra::default(),
             failpoint: &plan.failpoint,
         })?;
         let complete = failpoint(&plan.failpoint, "shim.created")
@@ -129,6 +130,7 @@ impl Container {
             cgroup: &self.prepared.cgroup,
             spec: &self.spec,
             state: &state,
+            fds: Fds::default(),
         };
         exec(target, &plan.process, &plan.seccomp, stdio)
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod driver;
+mod flags;
 mod hooks;
 mod isolation;
 mod lifecycle;
