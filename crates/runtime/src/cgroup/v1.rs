@@ -141,6 +141,7 @@ impl Group {
 
     fn limit(&self, mut settings: Vec<Setting>, warnings: &mut Warnings) -> Result<()> {
         self.order_memory(&mut settings)?;
+        self.order_cpu(&mut settings)?;
         settings
             .iter()
             .try_for_each(|setting| settings::write(self.dir_of(setting.controller), setting, warnings))
@@ -158,6 +159,22 @@ impl Group {
         let then = settings[limit].value.parse().unwrap_or(u64::MAX);
         if then > now {
             settings.swap(limit, sum);
+        }
+        Ok(())
+    }
+
+    /// The kernel wants the share of a cgroup's quota in its period to be no more than its parent's after each single write: a
+    /// shorter period is written after the quota, a longer one before.
+    fn order_cpu(&self, settings: &mut [Setting]) -> Result<()> {
+        let at = |file: &str| settings.iter().position(|setting| setting.file == file);
+        let (Some(period), Some(quota)) = (at("cpu.cfs_period_us"), at("cpu.cfs_quota_us")) else {
+            return Ok(());
+        };
+        let Some(dir) = self.dir_of("cpu") else { return Ok(()) };
+        let now = gone_is_none(dir.read("cpu.cfs_period_us"))?.map_or(0, |text| number(&text));
+        let then = settings[period].value.parse().unwrap_or(u64::MAX);
+        if then < now {
+            settings.swap(period, quota);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod args;
 mod help;
 mod log;
 mod report;
+mod update;
 mod verbs;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

@@ -7,7 +7,7 @@ use tinyd_core::{Error, Result, config::Signal};
 use super::{
     World,
     args::{Given, Opt, Until, switch, value},
-    report,
+    report, update,
 };
 use crate::{
     container::{self, CreateOptions, ExecOptions, RunOptions},
@@ -188,6 +188,15 @@ pub(super) const VERBS: &[Verb] = &[
         run: |world, given| container::resume(&world.root, id(given)?).map(|()| 0),
     },
     Verb {
+        name: "update",
+        help: "change a container's limits",
+        usage: "[OPTIONS] ID",
+        example: "tinyrun update --memory 128m --cpu-quota 50000 web",
+        options: update::OPTIONS,
+        until: Until::End,
+        run: update::run,
+    },
+    Verb {
         name: "features",
         help: "print what this runtime can do, as JSON",
         usage: "",
@@ -216,7 +225,7 @@ pub(super) fn find(name: &str) -> Result<&'static Verb> {
 }
 
 /// The one word that most verbs take.
-fn id(given: &Given) -> Result<&str> {
+pub(super) fn id(given: &Given) -> Result<&str> {
     match given.words.as_slice() {
         [id] => Ok(id),
         [] => Err(Error::invalid("ID", "it is needed")),

@@ -16,6 +16,7 @@ mod run;
 mod seal;
 mod start;
 mod state;
+mod update;
 
 pub use self::{
     create::{CreateOptions, create, kept_fds},
@@ -28,4 +29,5 @@ pub use self::{
     run::{RunOptions, run},
     start::start,
     state::{processes, state},
+    update::update,
 };

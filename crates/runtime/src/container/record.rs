@@ -163,6 +163,15 @@ impl Place {
             .map_err(|error| kernel(&format!("read the configuration of {}", self.id), &error))
     }
 
+    /// Replaces the configuration, when limits have changed.
+    ///
+    /// # Errors
+    /// The call that the kernel refused.
+    pub(super) fn write_spec(&self, spec: &oci::Spec) -> Result<()> {
+        let bytes = serde_json::to_vec(spec).map_err(|error| kernel("write the configuration", &error))?;
+        fs::write_atomic_volatile(&self.dir.join(CONFIG), &bytes).map_err(step("keep the configuration"))
+    }
+
     fn read_file(&self, name: &str) -> Result<Vec<u8>> {
         std::fs::read(self.dir.join(name)).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {

@@ -89,6 +89,14 @@ impl Bundle {
         self.tinyrun_in(&[], args)
     }
 
+    /// With a text on standard input.
+    pub(crate) fn tinyrun_reading(&self, input: &str, args: &[&str]) -> Said {
+        let path = self.dir.join(format!("in-{}", CALLS.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&path, input).unwrap();
+        let around = ["sh", "-c", "exec \"$@\" <\"$0\"", path.to_str().unwrap()];
+        self.tinyrun_in(&around, args)
+    }
+
     /// With another program around it, such as `unshare -m`.
     pub(crate) fn tinyrun_in(&self, around: &[&str], args: &[&str]) -> Said {
         // Files and not pipes: a container that stays holds its ends.

@@ -8,6 +8,7 @@ mod flags;
 mod hooks;
 mod isolation;
 mod lifecycle;
+mod limits;
 mod mounts;
 mod network;
 mod process;

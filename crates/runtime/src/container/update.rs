@@ -1,0 +1,141 @@
+//! `update`: other limits for a container that exists. What is written into the cgroup is kept in its configuration too, so
+//! that the next update, and who asks for it, know what holds.
+
+use tinyd_core::{Error, Kind, Result, oci, oci::Status};
+
+use super::{record::Root, state::observe};
+use crate::cgroup::Cgroup;
+
+/// Writes the limits that `change` names; all others stay as they are. Returns what could not be done and was not asked for by
+/// name.
+///
+/// # Errors
+/// `WrongState` when it has ended, `InvalidArgument` with the field for a value that the kernel refuses. What stood before the
+/// value that was refused has been written then, as with runc; the configuration is not changed.
+pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<String>> {
+    let place = root.place(id)?;
+    let seen = observe(&place)?;
+    if !matches!(seen.status, Status::Created | Status::Running | Status::Paused) {
+        let message = format!("cannot update container {id:?}: container not running: it is {}", seen.word());
+        return Err(Error::new(Kind::WrongState, message));
+    }
+    let mut spec = place.spec()?;
+    let held = spec.linux.get_or_insert_default().resources.get_or_insert_default();
+    let cgroup = Cgroup::open(&seen.record.cgroup)?;
+    let warnings = cgroup.apply(&completed(change, held))?;
+    merge(held, change);
+    place.write_spec(&spec)?;
+    Ok(warnings)
+}
+
+/// The change with what it means nothing without: a limit on memory and swap is a sum, of which v2 takes only the second part.
+fn completed(change: &oci::Resources, held: &oci::Resources) -> oci::Resources {
+    let mut change = change.clone();
+    if let (Some(memory), Some(held)) = (&mut change.memory, &held.memory)
+        && memory.swap.is_some_and(|swap| swap > 0)
+        && memory.limit.is_none()
+    {
+        memory.limit = held.limit;
+    }
+    change
+}
+
+/// Puts a change over what is held, value by value.
+fn merge(held: &mut oci::Resources, change: &oci::Resources) {
+    /// One field, where the change has it.
+    macro_rules! take {
+        ($held:expr, $change:expr, $($field:ident),+) => {
+            $(if $change.$field.is_some() { $held.$field.clone_from(&$change.$field); })+
+        };
+    }
+    if let Some(change) = &change.memory {
+        let held = held.memory.get_or_insert_default();
+        take!(held, change, limit, reservation, swap, kernel, kernel_tcp, swappiness, disable_oom_killer);
+        take!(held, change, use_hierarchy, check_before_update);
+    }
+    if let Some(change) = &change.cpu {
+        let held = held.cpu.get_or_insert_default();
+        take!(
+            held,
+            change,
+            shares,
+            quota,
+            burst,
+            period,
+            realtime_runtime,
+            realtime_period,
+            cpus,
+            mems,
+            idle
+        );
+    }
+    if let Some(change) = &change.block_io {
+        let held = held.block_io.get_or_insert_default();
+        take!(held, change, weight, leaf_weight);
+        let both = |list: &[oci::ThrottleDevice], more: &[oci::ThrottleDevice]| {
+            let other = |one: &&oci::ThrottleDevice| {
+                !more.iter().any(|new| (new.major, new.minor) == (one.major, one.minor))
+            };
+            list.iter().filter(other).chain(more).copied().collect()
+        };
+        held.throttle_read_bps_device =
+            both(&held.throttle_read_bps_device, &change.throttle_read_bps_device);
+        held.throttle_write_bps_device =
+            both(&held.throttle_write_bps_device, &change.throttle_write_bps_device);
+        held.throttle_read_iops_device =
+            both(&held.throttle_read_iops_device, &change.throttle_read_iops_device);
+        held.throttle_write_iops_device =
+            both(&held.throttle_write_iops_device, &change.throttle_write_iops_device);
+        for new in &change.weight_device {
+            held.weight_device.retain(|one| (one.major, one.minor) != (new.major, new.minor));
+            held.weight_device.push(new.clone());
+        }
+    }
+    for new in &change.hugepage_limits {
+        held.hugepage_limits.retain(|one| one.page_size != new.page_size);
+        held.hugepage_limits.push(new.clone());
+    }
+    take!(held, change, pids, network);
+    if !change.devices.is_empty() {
+        held.devices.clone_from(&change.devices);
+    }
+    held.rdma.extend(change.rdma.iter().map(|(name, limits)| (name.clone(), *limits)));
+    held.unified.extend(change.unified.iter().map(|(file, value)| (file.clone(), value.clone())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(json: &str) -> oci::Resources {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_a_change_does_not_name_is_kept() {
+        let mut held = resources(
+            r#"{"cpu":{"shares":512,"quota":10000},"memory":{"limit":100},"hugepageLimits":[{"pageSize":"2MB","limit":1}],
+                "blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":1},{"major":8,"minor":1,"rate":1}]}}"#,
+        );
+        let change = resources(
+            r#"{"cpu":{"quota":20000},"pids":{"limit":7},"hugepageLimits":[{"pageSize":"2MB","limit":2}],
+                "blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":9}]},"unified":{"memory.high":"1"}}"#,
+        );
+        merge(&mut held, &change);
+        let expected = resources(
+            r#"{"cpu":{"shares":512,"quota":20000},"memory":{"limit":100},"pids":{"limit":7},
+                "hugepageLimits":[{"pageSize":"2MB","limit":2}],"unified":{"memory.high":"1"},
+                "blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":1,"rate":1},{"major":8,"minor":0,"rate":9}]}}"#,
+        );
+        assert_eq!(held, expected);
+    }
+
+    #[test]
+    fn memory_and_swap_is_a_sum_with_the_memory_that_is_held() {
+        let held = resources(r#"{"memory":{"limit":100}}"#);
+        let memory = |json: &str| completed(&resources(json), &held).memory.unwrap().limit;
+        assert_eq!(memory(r#"{"memory":{"swap":200}}"#), Some(100));
+        assert_eq!(memory(r#"{"memory":{"limit":50,"swap":200}}"#), Some(50));
+        assert_eq!(memory(r#"{"memory":{"swap":-1}}"#), None);
+    }
+}
