@@ -37,6 +37,7 @@ fn main() -> Result<()> {
         tinyrun: tinyrun.into(),
         storage: if storage == "copy" { StorageChoice::Copy } else { StorageChoice::Overlay },
         default_subnet: None,
+        open_files: None,
         failpoint: String::new(),
     };
     runtime.block_on(walk(config, image))

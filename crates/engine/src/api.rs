@@ -22,6 +22,8 @@ pub struct Config {
     pub storage: StorageChoice,
     /// The default network's addresses, as `10.5.0.0/16`; chosen when absent.
     pub default_subnet: Option<String>,
+    /// The limits of open files, soft and hard, of containers that have none of their own; `None`: those that the daemon has.
+    pub open_files: Option<(u64, u64)>,
     /// The step that fails, for tests (`TINYD_FAIL`). Empty in life.
     pub failpoint: String,
 }

@@ -27,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) has_ipv6: bool,
     /// Whether the kernel lets the daemon make user namespaces.
     pub(crate) has_userns: bool,
+    /// The limits of open files, soft and hard, that containers get by default.
+    pub(crate) open_files: Option<(u64, u64)>,
     /// Files of the CPUs' thermal counters that must not be read inside.
     pub(crate) thermal: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl Host {
         let capabilities = capabilities(&text("/proc/self/status"));
         Host {
             ulimits: ulimits(&capabilities),
+            open_files: None,
             thermal: thermal(&cpus),
             cpus,
             architecture: uname.machine().to_string_lossy().into_owned(),

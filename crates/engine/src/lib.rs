@@ -387,7 +387,7 @@ impl Inner {
         if net.enable_forwarding()? {
             tracing::info!("switched on net.ipv4.ip_forward, so that containers reach the world");
         }
-        let host = Host::read();
+        let host = Host { open_files: config.open_files, ..Host::read() };
         Ok(Inner {
             driver: tinyd_image::driver(storage)?,
             launcher: Launcher::open(&config.tinyrun)?,

@@ -328,6 +328,15 @@ fn ulimits_are_set() {
 }
 
 #[test]
+fn open_files_are_limited_as_the_daemon_was_when_it_was_started() {
+    let wrap = ["sh", "-c", "ulimit -Sn 700 && exec \"$@\"", "sh"];
+    let sandbox = Sandbox::with(Options { wrap: &wrap, ..Options::default() });
+    sandbox.run(&["--name", "c"], &["sleep", "1000"]);
+    assert_eq!(sandbox.out(&[], &["sh", "-c", "ulimit -Sn"]), "700");
+    assert_eq!(sandbox.exec("c", &["sh", "-c", "ulimit -Sn"]), "700");
+}
+
+#[test]
 fn a_device_of_the_host_on_demand() {
     let sandbox = Sandbox::new();
     let said = sandbox.out(

@@ -6,6 +6,8 @@ use tinyd_core::{
     size::CPU_PERIOD_US,
 };
 
+use crate::host::Host;
+
 /// The most processes and threads unless the user says otherwise.
 pub(crate) const PIDS_DEFAULT: i64 = 4096;
 
@@ -112,12 +114,14 @@ const fn letter(device: &HostDevice) -> &'static str {
     if device.block { "b" } else { "c" }
 }
 
-/// `--ulimit` as the specification spells it.
-pub(super) fn rlimits(ulimits: &[Ulimit]) -> Vec<oci::Rlimit> {
+/// `--ulimit` as the specification spells it. The daemon has raised its own limit of open files, which is nothing to containers.
+pub(super) fn rlimits(ulimits: &[Ulimit], host: &Host) -> Vec<oci::Rlimit> {
+    let own = host.open_files.filter(|_| ulimits.iter().all(|ulimit| ulimit.name != "nofile"));
+    let own = own.map(|(soft, hard)| Ulimit { name: "nofile".into(), soft, hard });
     let rlimit = |ulimit: &Ulimit| oci::Rlimit {
         kind: format!("RLIMIT_{}", ulimit.name.to_ascii_uppercase()),
         soft: ulimit.soft,
         hard: ulimit.hard,
     };
-    ulimits.iter().map(rlimit).collect()
+    ulimits.iter().chain(&own).map(rlimit).collect()
 }

@@ -106,7 +106,7 @@ pub(crate) fn exec_process(
         cwd: exec.workdir.clone().or_else(|| config.workdir.clone()).unwrap_or_else(|| "/".into()),
         env: env.into_entries(),
         args: exec.command.clone(),
-        rlimits: limits::rlimits(&config.resources.ulimits),
+        rlimits: limits::rlimits(&config.resources.ulimits, host),
         capabilities: Some(capability_sets(held, user.uid)),
         no_new_privileges: config.security.no_new_privileges && !exec.privileged,
         user: oci_user(user),
@@ -161,7 +161,7 @@ fn process(inputs: &Inputs<'_>) -> Result<oci::Process> {
         cwd: config.workdir.clone().unwrap_or_else(|| "/".into()),
         env: environment(record, inputs.user, inputs.host).into_entries(),
         args: record.argv(),
-        rlimits: limits::rlimits(&config.resources.ulimits),
+        rlimits: limits::rlimits(&config.resources.ulimits, inputs.host),
         capabilities: Some(capability_sets(
             capabilities(record, inputs.host, inputs.userns)?,
             inputs.user.uid,

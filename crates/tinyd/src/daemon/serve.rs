@@ -70,8 +70,8 @@ pub(crate) fn serve(options: DaemonOptions) -> anyhow::Result<()> {
     let began = Instant::now();
     log::init(options.log_level, options.log_format);
     tinyd_sys::process::limit_arenas(ARENAS);
-    raise_open_files();
-    runtime()?.block_on(live(options, began))
+    let open_files = raise_open_files();
+    runtime()?.block_on(live(options, open_files, began))
 }
 
 fn runtime() -> anyhow::Result<Runtime> {
@@ -85,12 +85,12 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("start the runtime")
 }
 
-async fn live(options: DaemonOptions, began: Instant) -> anyhow::Result<()> {
+async fn live(options: DaemonOptions, open_files: (u64, u64), began: Instant) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let plan = Plan::make(&options)?;
     plan.require_free()?;
     let mut doors = plan.open_ports()?;
-    let engine = Engine::open(config(&options)?).await?;
+    let engine = Engine::open(config(&options, open_files)?).await?;
     plan.open_run_dir(&options.run_dir)?;
     doors.extend(plan.open_sockets()?);
 
@@ -150,7 +150,7 @@ pub(super) async fn answer(
 }
 
 /// What the engine is told.
-fn config(options: &DaemonOptions) -> anyhow::Result<Config> {
+fn config(options: &DaemonOptions, open_files: (u64, u64)) -> anyhow::Result<Config> {
     Ok(Config {
         root: options.root.clone(),
         run_dir: options.run_dir.clone(),
@@ -161,6 +161,7 @@ fn config(options: &DaemonOptions) -> anyhow::Result<Config> {
             Storage::Copy => StorageChoice::Copy,
         },
         default_subnet: options.default_subnet.clone(),
+        open_files: Some(open_files),
         failpoint: std::env::var("TINYD_FAIL").unwrap_or_default(),
     })
 }
@@ -214,8 +215,8 @@ fn remove(sockets: &[PathBuf]) {
     }
 }
 
-/// Asks for as many open files as the kernel lets this process have, within reason.
-fn raise_open_files() {
+/// Asks for as many open files as the kernel lets this process have, within reason. Returns the limits, soft and hard, as they were.
+fn raise_open_files() -> (u64, u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
@@ -223,4 +224,5 @@ fn raise_open_files() {
         // The old limit serves too, with fewer connections.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
+    (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
 }

@@ -35,7 +35,7 @@ pub(super) struct LimitArgs {
     /// Processes and threads; -1 is without limit [default: 4096]
     #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
     pids_limit: Option<String>,
-    /// A limit of setrlimit(2): nofile=1024:2048, core=-1; several may be given
+    /// A limit of setrlimit(2): nofile=1024:2048, core=-1; several may be given. All others are as the daemon was started with
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<String>,
 }
