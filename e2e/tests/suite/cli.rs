@@ -1,7 +1,26 @@
 //! The command line as the issue writes it: spellings, tables, streams, exit codes.
 
+use std::{io::Read, process::Stdio};
+
 use rustix::process::Signal;
 use tinyd_e2e::{Sandbox, busybox, wait_for};
+
+#[test]
+fn a_container_whose_reader_leaves_runs_on_and_its_client_says_so() {
+    let sandbox = Sandbox::new();
+    let image = busybox();
+    let mut client = sandbox.client(&["run", "--rm", "--attach", "--name", "y", "-i", &image, "yes"]);
+    let mut client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One piece is read, then nobody reads.
+    let mut first = [0; 2];
+    client.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let said = client.wait_with_output().unwrap();
+    assert_eq!((&first, said.status.code()), (b"y\n", Some(141)));
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("nobody reads the output any more: the container runs on"), "{said}");
+    assert!(sandbox.ok(&["ps"]).contains("RUNNING"));
+    sandbox.ok(&["kill", "y"]);
+}
 
 /// A line of a table, cut at two spaces or more.
 fn cells(line: &str) -> Vec<&str> {

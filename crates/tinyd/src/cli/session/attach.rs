@@ -23,6 +23,7 @@ impl Protocol for Attaching {
     type Response = pb::AttachResponse;
     const SIGNALS: bool = true;
     const WHAT: &'static str = "the container";
+    const LOGGED: bool = true;
 
     fn terminal(&self) -> bool {
         matches!(&self.target, Target::Run(config) if config.tty)

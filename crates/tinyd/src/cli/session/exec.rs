@@ -27,6 +27,7 @@ impl Protocol for Executing {
     type Response = pb::ExecResponse;
     const SIGNALS: bool = false;
     const WHAT: &'static str = "the program";
+    const LOGGED: bool = false;
 
     fn terminal(&self) -> bool {
         self.0.tty

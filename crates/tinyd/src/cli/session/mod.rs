@@ -21,7 +21,7 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::Streaming;
 
 use super::{
-    failure::{Result, say, warn},
+    failure::{Failure, Result, say, warn},
     output::Sink,
     remote::Remote,
     terminal::{self, Raw},
@@ -67,6 +67,8 @@ pub(super) trait Protocol: Sized + 'static {
     const SIGNALS: bool;
     /// What runs on when this client leaves.
     const WHAT: &'static str;
+    /// Whether its output goes on, to the log, when nobody here reads it. Else the process finds its pipe closed, as it would anywhere.
+    const LOGGED: bool;
 
     /// Whether a terminal is asked for.
     fn terminal(&self) -> bool;
@@ -111,7 +113,13 @@ pub(super) async fn run<P: Protocol>(remote: &Remote, protocol: P, stdin: bool) 
     tokio::pin!(output);
     loop {
         tokio::select! {
-            ended = &mut output => return ended,
+            ended = &mut output => {
+                if P::LOGGED && matches!(ended, Err(Failure::Quiet(_))) {
+                    // Unlike a program in a pipeline it does not end of that, and nobody would think of it any more.
+                    say(&format!("nobody reads the output any more: {} runs on", P::WHAT));
+                }
+                return ended;
+            }
             signal = signals.next() => match signals.meaning(signal) {
                 signals::Meaning::Send(input) => pass(&control, input),
                 signals::Meaning::Again => raw.iter().for_each(Raw::again),
