@@ -6,7 +6,11 @@ use super::{
     record::{Place, Root},
     state::observe,
 };
-use crate::{cgroup::Cgroup, hooks::Later, launch::rdt};
+use crate::{
+    cgroup::Cgroup,
+    hooks::Later,
+    launch::{default_cgroup, rdt},
+};
 
 /// Deletes a container that has ended, one that was only created, or with `force` any. Returns warnings: hooks that failed.
 ///
@@ -27,8 +31,11 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
                 return Err(Error::new(Kind::WrongState, message));
             }
         },
-        // Whoever made it died before its record was whole: what it would have made has the default name.
-        Err(_) if force => crate::launch::default_cgroup(id),
+        Err(error) if force => {
+            require_nothing_left(&place, &error)?;
+            place.remove()?;
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(error),
     };
     // Read before it is gone.
@@ -36,6 +43,24 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     remove(&place, &cgroup)?;
     // Half a record, or one whose hooks were refused at its creation, has none to run.
     Ok(later.map_or_else(|_| Vec::new(), |later| later.poststop()))
+}
+
+/// A record that cannot be read says nothing of what is this container's. A cgroup of the name that it would have may be that of a
+/// container of the same id in another directory of records: it is not touched, and told.
+fn require_nothing_left(place: &Place, unreadable: &Error) -> Result<()> {
+    let named = place.spec().ok().and_then(|spec| spec.linux?.cgroups_path).filter(|path| !path.is_empty());
+    let name = named.unwrap_or_else(|| default_cgroup(&place.id));
+    let pids = match Cgroup::open(&name) {
+        Ok(cgroup) => cgroup.pids()?,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let message = format!(
+        "cannot tell what is left of container {:?}: {unreadable}; cgroup {name:?} with processes {pids:?} may be its own or another's: \
+         end them and remove it, then delete again",
+        place.id
+    );
+    Err(Error::new(Kind::Internal, message))
 }
 
 /// Goes on after a failure, and tells all of them.

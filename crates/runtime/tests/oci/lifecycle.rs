@@ -76,6 +76,27 @@ fn a_program_that_is_missing_or_unusable_is_named() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_costs_nobody_its_processes() {
+    let bundle = Bundle::new("unreadable").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    bundle.tinyrun(&["start", &bundle.id]).says("");
+    // The cgroup has the name that it has by default: a container of another directory of records may have it too.
+    let record = bundle.dir.join("records").join(&bundle.id).join("state.json");
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, "{").unwrap();
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).fails(1, "may be its own or another's");
+    fs::write(&record, whole).unwrap();
+    assert_eq!(bundle.state()["status"], "running");
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    // With nothing of that name there is nothing to ask.
+    fs::create_dir_all(record.parent().unwrap()).unwrap();
+    fs::write(&record, "{").unwrap();
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    bundle.assert_clean();
+}
+
+#[test]
 fn a_failure_at_any_step_leaves_nothing() {
     for step in tinyd_runtime::launch::FAILPOINTS {
         let bundle = Bundle::new(&format!("fail-{step}")).with_users().script("true");
