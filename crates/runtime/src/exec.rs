@@ -7,10 +7,11 @@ use std::{
     convert::Infallible,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    time::Duration,
 };
 
 use rustix::fs::{Mode, OFlags};
-use tinyd_core::{Error, Kind, Result, oci, wire};
+use tinyd_core::{Error, Result, oci, wire};
 use tinyd_sys::{
     Ask,
     ns::{self, Proc, flag},
@@ -140,29 +141,14 @@ fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
 
 /// How long a process may take to its program. Once it is in the container's PID namespace the container's root can stop it
 /// (SIGSTOP), and the caller has other things to do than to wait for that.
-const PATIENCE_SECS: i64 = 10;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn attend(sync: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<Option<OwnedFd>> {
+    sync.wait_at_most(PATIENCE);
     sync.say(Phase::Mapped, b"", &[])?;
-    wait_for_word(sync)?;
     let (_, fds) = sync.hear_phase(Phase::Ready)?;
-    wait_for_word(sync)?;
     agent::hear_of_program(sync, pid, agent)?;
     Ok(fds.into_iter().next())
-}
-
-fn wait_for_word(sync: &Sync) -> Result<()> {
-    let timeout = rustix::time::Timespec { tv_sec: PATIENCE_SECS, tv_nsec: 0 };
-    let mut word = [rustix::event::PollFd::new(sync, rustix::event::PollFlags::IN)];
-    match rustix::event::poll(&mut word, Some(&timeout)) {
-        Ok(0) => {
-            let message = format!("the process did not get to its program in {PATIENCE_SECS} seconds");
-            Err(Error::new(Kind::Internal, message))
-        }
-        // Interrupted is as good as ready: whoever hears next waits.
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(kernel("poll(sync)", &error)),
-    }
 }
 
 fn own_pipes(stdio: &Stdio, linux: &oci::Linux, plan: &process_plan::ProcessPlan) -> Result<()> {

@@ -17,6 +17,7 @@ pub mod sync;
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    time::Duration,
 };
 
 use rustix::fs::{Mode, OFlags};
@@ -172,6 +173,10 @@ pub fn start_through(connection: OwnedFd, pid: i32, agent: Option<&Agent>) -> Re
     go(&mut Sync::new(connection), pid, agent)
 }
 
+/// How long the first process may take from one word to the next: less than the daemon waits for an answer. Those whose hooks run on the
+/// way are waited for: hooks have time limits of their own.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn go(gate: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<()> {
     gate.say(Phase::Go, b"", &[])?;
     agent::hear_of_program(gate, pid, agent)
@@ -308,6 +313,9 @@ fn make(
         init::run(child)
     };
     drop(child);
+    if !plan.hooks.run_in_container() {
+        ours.wait_at_most(PATIENCE);
+    }
     let ready = failpoint(launch.failpoint, "clone")
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| attend(plan, context, (pid, state), &mut ours, launch.failpoint, warnings));

@@ -12,7 +12,10 @@ use std::{
     ptr,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions},
+};
 
 use crate::{Ask, Error, Result};
 
@@ -302,10 +305,16 @@ pub fn pidfd_signal(process: BorrowedFd<'_>, number: i32) -> Result<()> {
     check(done, format_args!("pidfd_send_signal({number})"))
 }
 
+/// How long a killed process is waited for. One that the kernel does not let go (uninterruptible sleep) is left to whoever reaps next.
+const END_MAX: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+
 /// Sends SIGKILL and reaps. For undoing: a process that is gone already is what was wanted.
 pub fn kill_and_reap(child: BorrowedFd<'_>) {
     let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
-    let _ = wait(child);
+    let mut ended = [PollFd::new(&child, PollFlags::IN)];
+    if rustix::io::retry_on_intr(|| poll(&mut ended, Some(&END_MAX))) != Ok(0) {
+        let _ = wait(child);
+    }
 }
 
 /// Sends signal `number` to a process by number; only for children that the caller has not reaped, whose number is theirs.

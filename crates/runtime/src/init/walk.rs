@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::fs::{Mode, OFlags};
-use tinyd_core::{Result, error::chain};
+use tinyd_core::{Error, Result, error::chain};
 use tinyd_sys::{
     mount::{self, Attr},
     ns::{self, Proc},
@@ -172,7 +172,15 @@ impl<'a> Walk<'a> {
     fn pivot(&mut self) -> Result<()> {
         failpoint(self.failpoint, "pivot")?;
         rustix::process::fchdir(self.root()?).map_err(|error| kernel("pivot to the root: fchdir", &error))?;
-        mount::pivot_to_cwd().map_err(step("pivot to the root"))
+        mount::pivot_to_cwd().map_err(|error| {
+            let from_initramfs = error.errno() == Some(libc::EINVAL);
+            let error = step("pivot to the root")(error);
+            if !from_initramfs {
+                return error;
+            }
+            let hint = "is the host's root still its initramfs? switch_root(8) to another file system, a tmpfs will do";
+            Error::new(error.kind(), format!("{}; {hint}", error.message()))
+        })
     }
 }
 

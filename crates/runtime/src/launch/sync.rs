@@ -5,11 +5,16 @@ use std::{
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
 };
 use tinyd_core::{Error, Kind, Result};
 
@@ -74,6 +79,7 @@ fn advance(last: &mut Option<Phase>, got: Phase) -> Result<()> {
 pub struct Sync {
     socket: OwnedFd,
     last: Option<Phase>,
+    patience: Option<Duration>,
 }
 
 /// What was heard.
@@ -102,7 +108,12 @@ impl Sync {
     /// A side of a connection that exists.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Sync {
-        Sync { socket, last: None }
+        Sync { socket, last: None, patience: None }
+    }
+
+    /// From here on [`Sync::hear`] waits no longer than this.
+    pub fn wait_at_most(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     /// The socket, to be handed on.
@@ -157,8 +168,9 @@ impl Sync {
     /// Hears the next thing; waits for it.
     ///
     /// # Errors
-    /// The kernel's refusal; a phase out of order.
+    /// The kernel's refusal; a phase out of order; nothing within the time of [`Sync::wait_at_most`].
     pub fn hear(&mut self) -> Result<Heard> {
+        self.wait()?;
         let mut bytes = vec![0; BYTES_MAX + 1];
         let (len, fds) = self.receive(&mut bytes)?;
         bytes.truncate(len);
@@ -174,6 +186,27 @@ impl Sync {
             phase.ok_or_else(|| Error::new(Kind::Internal, format!("sync message {kind} is unknown")))?;
         advance(&mut self.last, phase)?;
         Ok(Heard::Phase(phase, body.to_vec(), fds))
+    }
+
+    fn wait(&self) -> Result<()> {
+        let Some(patience) = self.patience else { return Ok(()) };
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) => {
+                    let last = self.last.map_or_else(|| "nothing".to_owned(), |phase| format!("{phase:?}"));
+                    let secs = patience.as_secs();
+                    let message =
+                        format!("the process said nothing for {secs} seconds; the last word was {last}");
+                    return Err(Error::new(Kind::Internal, message));
+                }
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(kernel("poll(sync)", &error)),
+            }
+        }
     }
 
     fn receive(&self, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
@@ -275,6 +308,15 @@ mod tests {
         theirs.say_failed(&failure());
         drop(theirs);
         assert_eq!(ours.say(Phase::Mapped, b"", &[]).unwrap_err(), failure());
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_one_who_says_nothing() {
+        let (mut ours, _theirs) = Sync::pair().unwrap();
+        ours.say(Phase::Mapped, b"", &[]).unwrap();
+        ours.wait_at_most(Duration::from_millis(10));
+        let error = ours.hear_phase(Phase::Ready).unwrap_err();
+        assert!(error.message().contains("the last word was Mapped"), "{error}");
     }
 
     #[test]

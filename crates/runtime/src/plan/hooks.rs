@@ -48,6 +48,12 @@ impl Hooks {
     pub fn at_creation(&self) -> bool {
         !(self.prestart.is_empty() && self.create_runtime.is_empty() && self.create_container.is_empty())
     }
+
+    /// Whether the first process runs any on its way to its program.
+    #[must_use]
+    pub fn run_in_container(&self) -> bool {
+        !(self.create_container.is_empty() && self.start_container.is_empty())
+    }
 }
 
 /// Reads `hooks`.
