@@ -37,21 +37,27 @@ pub enum Action {
     Notify,
 }
 
+impl Action {
+    /// Every action by its words.
+    pub const WORDS: [(&str, Action); 9] = [
+        ("SCMP_ACT_ALLOW", Action::Allow),
+        ("SCMP_ACT_ERRNO", Action::Errno),
+        ("SCMP_ACT_KILL", Action::KillThread),
+        ("SCMP_ACT_KILL_PROCESS", Action::KillProcess),
+        ("SCMP_ACT_KILL_THREAD", Action::KillThread),
+        ("SCMP_ACT_LOG", Action::Log),
+        ("SCMP_ACT_NOTIFY", Action::Notify),
+        ("SCMP_ACT_TRACE", Action::Trace),
+        ("SCMP_ACT_TRAP", Action::Trap),
+    ];
+}
+
 impl FromStr for Action {
     type Err = Error;
 
     fn from_str(word: &str) -> Result<Action> {
-        Ok(match word {
-            "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Action::KillThread,
-            "SCMP_ACT_KILL_PROCESS" => Action::KillProcess,
-            "SCMP_ACT_TRAP" => Action::Trap,
-            "SCMP_ACT_ERRNO" => Action::Errno,
-            "SCMP_ACT_TRACE" => Action::Trace,
-            "SCMP_ACT_LOG" => Action::Log,
-            "SCMP_ACT_ALLOW" => Action::Allow,
-            "SCMP_ACT_NOTIFY" => Action::Notify,
-            _ => return Err(bad("action", format!("{word:?} is not an action such as SCMP_ACT_ALLOW"))),
-        })
+        let found = Action::WORDS.iter().find(|(known, _)| *known == word).map(|(_, action)| *action);
+        found.ok_or_else(|| bad("action", format!("{word:?} is not an action such as SCMP_ACT_ALLOW")))
     }
 }
 
@@ -74,20 +80,25 @@ pub enum Op {
     MaskedEqual,
 }
 
+impl Op {
+    /// Every comparison by its word.
+    pub const WORDS: [(&str, Op); 7] = [
+        ("SCMP_CMP_EQ", Op::Equal),
+        ("SCMP_CMP_GE", Op::GreaterOrEqual),
+        ("SCMP_CMP_GT", Op::Greater),
+        ("SCMP_CMP_LE", Op::LessOrEqual),
+        ("SCMP_CMP_LT", Op::Less),
+        ("SCMP_CMP_MASKED_EQ", Op::MaskedEqual),
+        ("SCMP_CMP_NE", Op::NotEqual),
+    ];
+}
+
 impl FromStr for Op {
     type Err = Error;
 
     fn from_str(word: &str) -> Result<Op> {
-        Ok(match word {
-            "SCMP_CMP_NE" => Op::NotEqual,
-            "SCMP_CMP_LT" => Op::Less,
-            "SCMP_CMP_LE" => Op::LessOrEqual,
-            "SCMP_CMP_EQ" => Op::Equal,
-            "SCMP_CMP_GE" => Op::GreaterOrEqual,
-            "SCMP_CMP_GT" => Op::Greater,
-            "SCMP_CMP_MASKED_EQ" => Op::MaskedEqual,
-            _ => return Err(bad("op", format!("{word:?} is not a comparison such as SCMP_CMP_EQ"))),
-        })
+        let found = Op::WORDS.iter().find(|(known, _)| *known == word).map(|(_, op)| *op);
+        found.ok_or_else(|| bad("op", format!("{word:?} is not a comparison such as SCMP_CMP_EQ")))
     }
 }
 

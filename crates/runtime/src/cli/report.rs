@@ -4,14 +4,18 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_core::{
+    Error, Kind, Result, oci,
+    seccomp_profile::{Action, Op},
+};
 use tinyd_sys::creds::CAPABILITIES;
 
 use super::args::Given;
 use crate::{
     container::Listed,
     launch::kernel,
-    plan::{hooks, options},
+    plan::{hooks, namespaces, numa, options},
+    seccomp,
 };
 
 /// Prints a value as JSON.
@@ -76,24 +80,35 @@ fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
     rows.into_iter().map(line).collect()
 }
 
-/// What this runtime can do (features.md of the specification).
+/// What this runtime can do (features.md of the specification), from the tables that it is done by. What the kernel has is another
+/// question.
 pub(super) fn features() -> Value {
-    let namespaces: Vec<&str> = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"].to_vec();
+    fn words<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
+        table.iter().map(|(word, _)| *word).collect()
+    }
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": oci::OCI_VERSION,
         "hooks": hooks::POINTS,
         "mountOptions": options::known().collect::<Vec<_>>(),
         "linux": {
-            "namespaces": namespaces,
+            "namespaces": namespaces::KINDS,
             "capabilities": CAPABILITIES.as_slice(),
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
-            "seccomp": { "enabled": true },
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
-            "intelRdt": { "enabled": false },
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "seccomp": {
+                "enabled": true,
+                "actions": words(&Action::WORDS),
+                "operators": words(&Op::WORDS),
+                "archs": seccomp::architectures().collect::<Vec<_>>(),
+                "knownFlags": seccomp::flags().collect::<Vec<_>>(),
+                "supportedFlags": seccomp::flags().collect::<Vec<_>>(),
+            },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
+            "memoryPolicy": { "modes": words(&numa::MODES), "flags": words(&numa::FLAGS) },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
         },
     })
 }
@@ -220,11 +235,31 @@ mod tests {
         assert_eq!(table(rows), "ID      PID\nweb-1   7\n");
     }
 
+    /// What is listed is what is taken: each word goes through the reader that it is listed for.
     #[test]
-    fn features_names_every_namespace() {
-        for name in features()["linux"]["namespaces"].as_array().unwrap() {
-            let kind: oci::NamespaceKind = serde_json::from_value(name.clone()).unwrap();
-            assert_ne!(flag_of(kind), 0);
+    fn what_features_lists_is_read() {
+        let features = features();
+        let list = |pointer: &str| -> Vec<String> {
+            serde_json::from_value(features.pointer(pointer).unwrap().clone()).unwrap()
+        };
+        let kinds = features["linux"]["namespaces"].as_array().unwrap();
+        let flags = kinds.iter().map(|kind| flag_of(serde_json::from_value(kind.clone()).unwrap()));
+        assert_eq!(flags.fold(0, |all, flag| all | flag).count_ones(), 8);
+        for action in list("/linux/seccomp/actions") {
+            assert!(action.parse::<Action>().is_ok(), "{action}");
         }
+        let flags = list("/linux/seccomp/supportedFlags");
+        let architectures = list("/linux/seccomp/archs");
+        let profile = oci::Seccomp {
+            default_action: "SCMP_ACT_ALLOW".into(),
+            flags,
+            architectures,
+            ..Default::default()
+        };
+        seccomp::compile(&profile).unwrap();
+        let known = options::parse("options", &list("/mountOptions")).unwrap();
+        assert!(known.data.iter().all(|(_, value)| value.is_none()), "{known:?}");
+        assert_eq!(list("/hooks").len(), 6);
+        assert_eq!(list("/linux/memoryPolicy/modes").len(), 7);
     }
 }

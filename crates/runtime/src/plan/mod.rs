@@ -7,7 +7,7 @@ pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
 pub mod netdev;
-mod numa;
+pub mod numa;
 pub mod options;
 pub mod process;
 #[cfg(test)]

@@ -109,6 +109,18 @@ impl Namespaces {
     }
 }
 
+/// Every kind.
+pub const KINDS: [NamespaceKind; 8] = [
+    NamespaceKind::Cgroup,
+    NamespaceKind::Ipc,
+    NamespaceKind::Mount,
+    NamespaceKind::Network,
+    NamespaceKind::Pid,
+    NamespaceKind::Time,
+    NamespaceKind::User,
+    NamespaceKind::Uts,
+];
+
 /// The `CLONE_NEW…` flag of a kind.
 #[must_use]
 pub const fn flag_of(kind: NamespaceKind) -> u64 {

@@ -7,6 +7,23 @@ use super::process::number_of;
 /// The highest CPU or node that a list may name, and one more.
 const NUMBERS_MAX: usize = 1024;
 
+/// Memory policies, by their words.
+pub const MODES: [(&str, u32); 7] = [
+    ("MPOL_DEFAULT", 0),
+    ("MPOL_PREFERRED", 1),
+    ("MPOL_BIND", 2),
+    ("MPOL_INTERLEAVE", 3),
+    ("MPOL_LOCAL", 4),
+    ("MPOL_PREFERRED_MANY", 5),
+    ("MPOL_WEIGHTED_INTERLEAVE", 6),
+];
+/// Their flags.
+pub const FLAGS: [(&str, u32); 3] = [
+    ("MPOL_F_STATIC_NODES", 1 << 15),
+    ("MPOL_F_RELATIVE_NODES", 1 << 14),
+    ("MPOL_F_NUMA_BALANCING", 1 << 13),
+];
+
 /// Reads a list such as `0-3,7`.
 ///
 /// # Errors
@@ -34,20 +51,6 @@ pub(super) fn numbers(field: &str, list: &str) -> Result<Vec<usize>> {
 /// # Errors
 /// `InvalidArgument` with the field and the rule.
 pub(super) fn memory_policy(given: &oci::MemoryPolicy) -> Result<(u32, Vec<u64>)> {
-    const MODES: [(&str, u32); 7] = [
-        ("MPOL_DEFAULT", 0),
-        ("MPOL_PREFERRED", 1),
-        ("MPOL_BIND", 2),
-        ("MPOL_INTERLEAVE", 3),
-        ("MPOL_LOCAL", 4),
-        ("MPOL_PREFERRED_MANY", 5),
-        ("MPOL_WEIGHTED_INTERLEAVE", 6),
-    ];
-    const FLAGS: [(&str, u32); 3] = [
-        ("MPOL_F_STATIC_NODES", 1 << 15),
-        ("MPOL_F_RELATIVE_NODES", 1 << 14),
-        ("MPOL_F_NUMA_BALANCING", 1 << 13),
-    ];
     let mut mode = number_of("linux.memoryPolicy.mode", &MODES, &given.mode)?;
     for flag in &given.flags {
         mode |= number_of("linux.memoryPolicy.flags", &FLAGS, flag)?;

@@ -47,6 +47,16 @@ const FOREIGN: [&str; 16] = [
     "S390X",
 ];
 
+/// Those whose calls are filtered, by their words.
+pub(super) const WORDS: [(&str, Arch); 6] = [
+    ("SCMP_ARCH_AARCH64", Arch::Aarch64),
+    ("SCMP_ARCH_ARM", Arch::Arm),
+    ("SCMP_ARCH_NATIVE", Arch::NATIVE),
+    ("SCMP_ARCH_X32", Arch::X32),
+    ("SCMP_ARCH_X86", Arch::X86),
+    ("SCMP_ARCH_X86_64", Arch::X86_64),
+];
+
 impl Arch {
     /// The one that this program runs on.
     #[cfg(target_arch = "x86_64")]
@@ -66,19 +76,14 @@ impl Arch {
     }
 
     fn parse(name: &str) -> Result<Option<Arch>> {
-        Ok(match name.strip_prefix("SCMP_ARCH_") {
-            Some("NATIVE") => Some(Arch::NATIVE),
-            Some("X86_64") => Some(Arch::X86_64),
-            Some("X86") => Some(Arch::X86),
-            Some("X32") => Some(Arch::X32),
-            Some("AARCH64") => Some(Arch::Aarch64),
-            Some("ARM") => Some(Arch::Arm),
-            Some(foreign) if FOREIGN.contains(&foreign) => None,
-            _ => {
-                let message = format!("{name:?} is not an architecture such as SCMP_ARCH_X86_64");
-                return Err(Error::invalid("linux.seccomp.architectures", message));
-            }
-        })
+        if let Some((_, arch)) = WORDS.iter().find(|(known, _)| *known == name) {
+            return Ok(Some(*arch));
+        }
+        if name.strip_prefix("SCMP_ARCH_").is_some_and(|name| FOREIGN.contains(&name)) {
+            return Ok(None);
+        }
+        let message = format!("{name:?} is not an architecture such as SCMP_ARCH_X86_64");
+        Err(Error::invalid("linux.seccomp.architectures", message))
     }
 
     /// What `seccomp_data.arch` holds: an ELF machine with a bit for 64 bits and one for little endian. x32 is x86_64 here.

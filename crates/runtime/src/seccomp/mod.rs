@@ -27,6 +27,16 @@ use tinyd_sys::{
 };
 use verdicts::{Policy, Verdicts};
 
+/// The words for architectures that are filtered, for `features`.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    arch::WORDS.iter().map(|(word, _)| *word)
+}
+
+/// The words for flags, for `features`.
+pub fn flags() -> impl Iterator<Item = &'static str> {
+    verdicts::FLAGS.iter().map(|(word, _)| *word)
+}
+
 /// A compiled filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {

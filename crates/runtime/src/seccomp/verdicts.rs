@@ -145,25 +145,22 @@ fn condition(field: &str, arg: &oci::SyscallArg) -> Result<Condition> {
     }
 }
 
+/// The flags of a profile by their words.
+pub(super) const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_LOG", FLAG_LOG),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", FLAG_SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_TSYNC", FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", FLAG_WAIT_KILLABLE_RECV),
+];
+
 fn flags(profile: &oci::Seccomp) -> Result<u32> {
     // runc's default when a profile names no flag: the mitigation costs more than a filter does.
     if profile.flags.is_empty() {
         return Ok(FLAG_SPEC_ALLOW);
     }
     profile.flags.iter().try_fold(0, |flags, word| {
-        Ok(flags
-            | match word.as_str() {
-                "SECCOMP_FILTER_FLAG_TSYNC" => FLAG_TSYNC,
-                "SECCOMP_FILTER_FLAG_LOG" => FLAG_LOG,
-                "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => FLAG_SPEC_ALLOW,
-                "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => FLAG_WAIT_KILLABLE_RECV,
-                _ => {
-                    return Err(bad(
-                        "flags",
-                        format!("{word:?} is not a flag such as SECCOMP_FILTER_FLAG_LOG"),
-                    ));
-                }
-            })
+        let found = FLAGS.iter().find(|(known, _)| known == word).map(|(_, flag)| flags | flag);
+        found.ok_or_else(|| bad("flags", format!("{word:?} is not a flag such as SECCOMP_FILTER_FLAG_LOG")))
     })
 }
 
