@@ -80,7 +80,7 @@ impl Later {
     /// Runs those that come after the container is gone, all of them; what went wrong, one line each.
     #[must_use]
     pub fn poststop(&self) -> Vec<String> {
-        let state = oci::ContainerState { status: oci::Status::Stopped, pid: Some(0), ..self.state.clone() };
+        let state = oci::ContainerState { status: oci::Status::Stopped, ..self.state.clone() };
         let run = |hook: &Hook| run_all(std::slice::from_ref(hook), &state, || enter_dir(&self.bundle));
         self.hooks.poststop.iter().filter_map(|hook| run(hook).err()).map(|error| error.to_string()).collect()
     }

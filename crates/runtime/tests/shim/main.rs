@@ -20,7 +20,7 @@ use driver::{Client, Shim, exec_plan, process, until};
 use tinyd_core::{
     Kind,
     config::Protocol,
-    oci::ConsoleSize,
+    oci::{ConsoleSize, Hook, Hooks},
     wire::{ExecPlan, FAILPOINTS, Forward, FrameKind, Message, Request, Seccomp},
 };
 
@@ -41,6 +41,35 @@ fn attached(shim: &Shim, stdin: bool) -> Client {
     let mut client = shim.connect();
     client.done(&Request::Attach { stdin });
     client
+}
+
+#[test]
+fn hooks_run_for_the_daemons_containers_as_for_others() {
+    let mut shim = Shim::start();
+    let mut plan = shim.plan("exit 3");
+    let log = shim.dir.join("hooks");
+    let hook = |point: &str| {
+        let text = format!("{{ printf '{point} '; grep -o '\"status\":\"[a-z]*\"'; }} >> {}", log.display());
+        vec![Hook {
+            path: "/bin/sh".into(),
+            args: vec!["sh".into(), "-c".into(), text],
+            env: vec!["PATH=/usr/bin:/bin".into()],
+            timeout: Some(10),
+        }]
+    };
+    plan.spec.hooks = Some(Hooks {
+        create_runtime: hook("createRuntime"),
+        poststart: hook("poststart"),
+        poststop: hook("poststop"),
+        ..Hooks::default()
+    });
+    shim.run(plan);
+    until("the shim to end", || shim.is_gone());
+    let told = std::fs::read_to_string(&log).unwrap();
+    let points = [("createRuntime", "creating"), ("poststart", "running"), ("poststop", "stopped")];
+    let expected: String =
+        points.iter().map(|(point, status)| format!("{point} \"status\":\"{status}\"\n")).collect();
+    assert_eq!(told, expected, "{}", shim.said());
 }
 
 #[test]
