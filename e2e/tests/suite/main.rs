@@ -12,6 +12,7 @@ mod isolation;
 mod limits;
 mod networks;
 mod oci;
+mod peers;
 mod remote;
 mod scale;
 mod security;
