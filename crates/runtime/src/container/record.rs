@@ -168,7 +168,9 @@ impl Place {
     /// # Errors
     /// The call that the kernel refused.
     pub(super) fn write_spec(&self, spec: &oci::Spec) -> Result<()> {
-        let bytes = serde_json::to_vec(spec).map_err(|error| kernel("write the configuration", &error))?;
+        // As `spec` writes it: another way of writing every type would be 44 KB of program.
+        let bytes =
+            serde_json::to_vec_pretty(spec).map_err(|error| kernel("write the configuration", &error))?;
         fs::write_atomic_volatile(&self.dir.join(CONFIG), &bytes).map_err(step("keep the configuration"))
     }
 
