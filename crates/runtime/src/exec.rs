@@ -65,16 +65,50 @@ pub struct Exec {
     pub warnings: Vec<String>,
 }
 
+/// A process on its way to its program.
+#[derive(Debug)]
+pub struct Starting {
+    exec: Exec,
+    sync: Sync,
+    agent: Option<Agent>,
+    /// Whether it has said that it is.
+    is_ready: bool,
+}
+
 /// Runs a process in a container; comes back when its program has been executed.
 ///
 /// # Errors
-/// The step, the call and the errno; `CommandNotFound` and `CannotExecute` for the program. The process has been reaped then.
+/// As [`begin`] and [`Starting::hear`]. The process has been reaped then.
 pub fn exec(
     target: Target<'_>,
     process: &oci::Process,
     seccomp: &wire::Seccomp,
     stdio: Stdio,
 ) -> Result<Exec> {
+    let mut starting = begin(target, process, seccomp, stdio)?;
+    starting.sync.wait_at_most(PATIENCE);
+    loop {
+        match starting.hear() {
+            Ok(true) => return Ok(starting.started()),
+            Ok(false) => {}
+            Err(error) => {
+                process::kill_and_reap(starting.exec.pidfd.as_fd());
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Sends a process on its way to its program, and does not wait for it.
+///
+/// # Errors
+/// The step, the call and the errno.
+pub fn begin(
+    target: Target<'_>,
+    process: &oci::Process,
+    seccomp: &wire::Seccomp,
+    stdio: Stdio,
+) -> Result<Starting> {
     let mut warnings = Vec::new();
     let default = oci::Linux::default();
     let linux = target.spec.linux.as_ref().unwrap_or(&default);
@@ -84,7 +118,7 @@ pub fn exec(
     let flags = linux.namespaces.iter().fold(0, |flags, namespace| flags | flag_of(namespace.kind));
     own_pipes(&stdio, linux, &plan)?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
-    let (mut ours, theirs) = Sync::pair()?;
+    let (ours, theirs) = Sync::pair()?;
     let Forked::Parent { pid, pidfd } = clone_on(plan.affinity[0].as_deref(), target, flags)? else {
         drop(ours);
         let process = Become { process: &plan, filter: filter.as_ref(), fds: target.fds };
@@ -93,12 +127,54 @@ pub fn exec(
     drop((theirs, stdio));
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
     let agent = Agent::of(seccomp, target.state.clone());
-    match attend(&mut ours, pid, agent.as_ref()) {
-        Ok(terminal) => Ok(Exec { pid, pidfd, terminal, warnings }),
-        Err(error) => {
-            process::kill_and_reap(pidfd.as_fd());
-            Err(error)
+    let exec = Exec { pid, pidfd, terminal: None, warnings };
+    let mut starting = Starting { exec, sync: ours, agent, is_ready: false };
+    // It may have failed already; then it is told why by the next thing that is heard.
+    if let Err(error) = starting.sync.say(Phase::Mapped, b"", &[]) {
+        process::kill_and_reap(starting.exec.pidfd.as_fd());
+        return Err(error);
+    }
+    Ok(starting)
+}
+
+impl Starting {
+    /// Hears the next thing from the process, and waits for it: see its descriptor. Whether it has executed its program.
+    ///
+    /// # Errors
+    /// What kept it from that: the step, the call and the errno; `CommandNotFound` and `CannotExecute` for the program.
+    pub fn hear(&mut self) -> Result<bool> {
+        if self.is_ready {
+            return agent::hear_once(&mut self.sync, self.exec.pid, self.agent.as_ref());
         }
+        let (_, fds) = self.sync.hear_phase(Phase::Ready)?;
+        self.exec.terminal = fds.into_iter().next();
+        self.is_ready = true;
+        Ok(false)
+    }
+
+    /// As the host counts.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.exec.pid
+    }
+
+    /// The process, once it has executed its program.
+    #[must_use]
+    pub fn started(self) -> Exec {
+        self.exec
+    }
+
+    /// Kills it; whoever reaps children reaps it.
+    pub fn kill(&self) {
+        // One that has ended is what is wanted.
+        let _ = process::pidfd_signal(self.exec.pidfd.as_fd(), libc::SIGKILL);
+    }
+}
+
+/// Readable when there is something to be heard.
+impl AsFd for Starting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sync.as_fd()
     }
 }
 
@@ -141,15 +217,7 @@ fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
 
 /// How long a process may take to its program. Once it is in the container's PID namespace the container's root can stop it
 /// (SIGSTOP), and the caller has other things to do than to wait for that.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn attend(sync: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<Option<OwnedFd>> {
-    sync.wait_at_most(PATIENCE);
-    sync.say(Phase::Mapped, b"", &[])?;
-    let (_, fds) = sync.hear_phase(Phase::Ready)?;
-    agent::hear_of_program(sync, pid, agent)?;
-    Ok(fds.into_iter().next())
-}
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 fn own_pipes(stdio: &Stdio, linux: &oci::Linux, plan: &process_plan::ProcessPlan) -> Result<()> {
     let namespaces = namespaces::plan(linux)?;

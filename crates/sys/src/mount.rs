@@ -244,8 +244,7 @@ pub fn set_propagation(path: &CStr, flags: u64) -> Result<()> {
 /// Makes the mount that is the working directory the root, and takes the old root's tree away.
 ///
 /// # Errors
-/// The kernel's refusal: EINVAL where the old root is the kernel's first file system (an initramfs), which nobody can leave. There is no
-/// other way in its place: a chroot(2) alone would keep the host's mounts within reach.
+/// The kernel's refusal: EINVAL where the old root is the kernel's first file system (an initramfs), which nobody can leave.
 pub fn pivot_to_cwd() -> Result<()> {
     rustix::process::pivot_root(c".", c".").ask("pivot_root(., .)")?;
     // The old root lies over the new one now, and "." is it: lift it off.

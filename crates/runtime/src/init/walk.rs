@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
             if !from_initramfs {
                 return error;
             }
-            let hint = "is the host's root still its initramfs? switch_root(8) to another file system, a tmpfs will do";
+            let hint = "is the host's root still its initramfs? switch_root(8) to another file system (a tmpfs will do), or --no-pivot";
             Error::new(error.kind(), format!("{}; {hint}", error.message()))
         })
     }

@@ -85,19 +85,24 @@ fn send(path: &str, told: &[u8], listener: &OwnedFd) -> rustix::io::Result<()> {
 /// # Errors
 /// What kept it from its program, or the agent from its descriptor; the process ends then.
 pub(crate) fn hear_of_program(sync: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<()> {
-    loop {
-        match (sync.hear()?, agent) {
-            (Heard::Closed, _) => return Ok(()),
-            (Heard::Failed(error), _) => return Err(error),
-            (Heard::Phase(Phase::Filtered, _, fds), Some(agent)) => {
-                let listener = fds.first();
-                let none = || Error::new(Kind::Internal, "the filter came without its descriptor");
-                agent.give(pid, listener.ok_or_else(none)?)?;
-                sync.say(Phase::Watched, b"", &[])?;
-            }
-            (Heard::Phase(phase, ..), _) => {
-                return Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")));
-            }
+    while !hear_once(sync, pid, agent)? {}
+    Ok(())
+}
+
+/// One step of [`hear_of_program`]: whether the program has been executed.
+pub(crate) fn hear_once(sync: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<bool> {
+    match (sync.hear()?, agent) {
+        (Heard::Closed, _) => Ok(true),
+        (Heard::Failed(error), _) => Err(error),
+        (Heard::Phase(Phase::Filtered, _, fds), Some(agent)) => {
+            let listener = fds.first();
+            let none = || Error::new(Kind::Internal, "the filter came without its descriptor");
+            agent.give(pid, listener.ok_or_else(none)?)?;
+            sync.say(Phase::Watched, b"", &[])?;
+            Ok(false)
+        }
+        (Heard::Phase(phase, ..), _) => {
+            Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")))
         }
     }
 }

@@ -8,7 +8,10 @@ use tinyd_sys::{
     poll::{Interest, Poll, Watch},
 };
 
-use super::frame::{Filled, Inbox, Outbox};
+use super::{
+    exec::Pending,
+    frame::{Filled, Inbox, Outbox},
+};
 
 /// What a connection carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,9 @@ pub(super) struct Client {
     outbox: Outbox,
     /// What it carries.
     pub(super) role: Role,
-    /// The process of its exec, while that runs.
+    /// The process of its exec, on its way to its program.
+    pub(super) starting: Option<Pending>,
+    /// The same, while its program runs.
     pub(super) exec: Option<i32>,
     /// Whether it waits for the end of everything.
     pub(super) destroying: bool,
@@ -52,6 +57,7 @@ impl Client {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             role: Role::Commands,
+            starting: None,
             exec: None,
             destroying: false,
             closing: false,
@@ -128,6 +134,7 @@ impl Client {
         let held = self.role == Role::Attached { stdin: true } && input_full;
         // Output that a client has not read yet is no reason to leave its input alone: both sides would wait for each other.
         let unread_answer = !self.is_attached() && self.is_behind();
-        !(self.gone || self.closing || self.destroying || held || unread_answer)
+        let unanswered = self.destroying || self.starting.is_some();
+        !(self.gone || self.closing || unanswered || held || unread_answer)
     }
 }

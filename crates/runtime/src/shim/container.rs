@@ -15,7 +15,7 @@ use tinyd_sys::process::pidfd_signal;
 
 use super::{log::Log, note, streams::Streams};
 use crate::{
-    exec::{Exec, Target, exec},
+    exec::{self, Starting, Target},
     launch::{Extra, Fds, Gate, Launch, Prepared, Stdio, failpoint, prepare},
 };
 
@@ -118,11 +118,11 @@ impl Container {
         destroyed
     }
 
-    /// Runs one more process. `stdio` are its streams, unless it has a terminal.
+    /// Begins one more process. `stdio` are its streams, unless it has a terminal.
     ///
     /// # Errors
-    /// As [`exec`].
-    pub(super) fn exec(&self, plan: &ExecPlan, stdio: Stdio) -> Result<Exec> {
+    /// As [`exec::begin`].
+    pub(super) fn exec(&self, plan: &ExecPlan, stdio: Stdio) -> Result<Starting> {
         let state = self.prepared.later.running(self.prepared.pid);
         let target = Target {
             pid: self.prepared.pid,
@@ -132,7 +132,7 @@ impl Container {
             state: &state,
             fds: Fds::default(),
         };
-        exec(target, &plan.process, &plan.seccomp, stdio)
+        exec::begin(target, &plan.process, &plan.seccomp, stdio)
     }
 
     /// Sends a signal to the first process.

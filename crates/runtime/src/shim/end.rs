@@ -45,9 +45,13 @@ impl Shim {
     }
 
     fn tell_exec(&mut self, pid: i32, ended: Ended) {
-        if let Some((_, client)) = self.clients.iter_mut().find(|(_, client)| client.exec == Some(pid)) {
-            client.exec = None;
-            client.say(&Message::ExecExited { code: ended.code() });
+        for (_, client) in self.clients.iter_mut() {
+            if client.exec == Some(pid) {
+                client.exec = None;
+                client.say(&Message::ExecExited { code: ended.code() });
+            } else if let Some(pending) = &mut client.starting {
+                pending.ended(pid, ended.code());
+            }
         }
     }
 
@@ -86,6 +90,10 @@ impl Shim {
         for (_, client) in self.clients.iter_mut() {
             if let (Some(State::Stopped { exit, .. }), Role::Attached { .. }) = (state, client.role) {
                 client.say(&Message::Exited(exit));
+            }
+            if client.starting.take().is_some() {
+                let message = "the container ended before the process got to its program";
+                client.say(&Message::Failed(Error::new(Kind::WrongState, message)));
             }
             if client.destroying {
                 client.say(&Message::Done);

@@ -7,6 +7,7 @@
 mod client;
 mod container;
 mod end;
+mod exec;
 mod forward;
 mod frame;
 mod log;
@@ -168,6 +169,7 @@ impl Shim {
                 }
             }
             Some((Of::Client, index)) => self.hear(index, one.gone),
+            Some((Of::Exec, index)) => self.hear_exec(index),
             Some((of @ (Of::Port | Of::Outer | Of::Inner | Of::Flow), index)) => {
                 self.forwards.wake(&self.poll, of, index);
             }
@@ -261,6 +263,7 @@ impl Shim {
             self.container.as_ref().and_then(|container| container.streams.quiet_at()),
             self.forwards.due_at(),
             self.memory.due_at(),
+            self.clients.iter().filter_map(|client| Some(client.starting.as_ref()?.until())).min(),
         ]
         .into_iter()
         .flatten()
@@ -271,6 +274,7 @@ impl Shim {
     fn on_time(&mut self, now: Instant) {
         self.accept_again_at = self.accept_again_at.filter(|at| *at > now);
         self.forwards.on_time(&self.poll, now);
+        self.give_up_execs(now);
         if let Some(container) = &mut self.container {
             container.streams.on_quiet(now);
             self.memory.on_time(&container.prepared.cgroup, now);

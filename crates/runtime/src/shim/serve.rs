@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use tinyd_core::{
     Error, Kind, Result, State,
-    wire::{ExecPlan, Message, Plan, Request, Status, VERSION},
+    wire::{Message, Plan, Request, Status, VERSION},
 };
 
 use super::{
@@ -14,7 +14,6 @@ use super::{
     frame::Frame,
     memory::Memory,
 };
-use crate::launch::Stdio;
 
 impl Shim {
     /// Uses the frames that client `index` has sent, as far as they may be used now.
@@ -122,7 +121,7 @@ impl Shim {
         self.take_fds(index, plan.forwards.len())
     }
 
-    fn take_fds(&mut self, index: usize, count: usize) -> Result<Vec<OwnedFd>> {
+    pub(super) fn take_fds(&mut self, index: usize, count: usize) -> Result<Vec<OwnedFd>> {
         let fds = self.clients.get_mut(index).and_then(|client| client.inbox.take_fds(count));
         let short =
             || Error::new(Kind::InvalidArgument, format!("{count} descriptors belong to this request"));
@@ -150,39 +149,6 @@ impl Shim {
                 }
             }
         }
-    }
-
-    fn exec(&mut self, index: usize, mut plan: ExecPlan) {
-        plan.process.oom_score_adj = plan.process.oom_score_adj.or(self.oom_score_adj);
-        let done = self
-            .alive("exec in")
-            .and_then(|container| container.require_running("exec in"))
-            .and_then(|()| self.exec_stdio(index, &plan))
-            .and_then(|stdio| self.alive("exec in")?.exec(&plan, stdio));
-        match done {
-            Ok(exec) => {
-                if let Some(client) = self.clients.get_mut(index) {
-                    client.exec = Some(exec.pid);
-                    client.say_with(
-                        &Message::ExecStarted { pid: exec.pid },
-                        exec.terminal.into_iter().collect(),
-                    );
-                }
-            }
-            Err(error) => self.say(index, &Message::Failed(error)),
-        }
-    }
-
-    fn exec_stdio(&mut self, index: usize, plan: &ExecPlan) -> Result<Stdio> {
-        if self.clients.get_mut(index).is_some_and(|client| client.exec.is_some()) {
-            return Err(Error::new(Kind::WrongState, "this connection's process has not ended yet"));
-        }
-        if plan.process.terminal {
-            return Ok(Stdio::Terminal);
-        }
-        let fds = self.take_fds(index, 3)?;
-        let fds = fds.try_into().map_err(|_| Error::new(Kind::Internal, "take three descriptors"))?;
-        Ok(Stdio::Fds(fds))
     }
 
     fn attach(&mut self, index: usize, stdin: bool) -> Result<Message> {
@@ -235,7 +201,7 @@ impl Shim {
     }
 
     /// The container, unless there is none yet or no more.
-    fn alive(&mut self, verb: &str) -> Result<&mut Container> {
+    pub(super) fn alive(&mut self, verb: &str) -> Result<&mut Container> {
         match (&mut self.container, &self.ended) {
             (Some(container), _) => Ok(container),
             (None, Some(state)) => Err(wrong(verb, *state)),
@@ -259,7 +225,7 @@ impl Shim {
         Status { version: VERSION, state: self.state(), oom }
     }
 
-    fn say(&mut self, index: usize, message: &Message) {
+    pub(super) fn say(&mut self, index: usize, message: &Message) {
         if let Some(client) = self.clients.get_mut(index) {
             client.say(message);
         }

@@ -15,6 +15,8 @@ pub(super) enum Of {
     Memory,
     /// Client n.
     Client,
+    /// The process that client n has asked for, on its way to its program.
+    Exec,
     /// Forwarded port n.
     Port,
     /// The outer side of forwarded connection n.
@@ -25,13 +27,14 @@ pub(super) enum Of {
     Flow,
 }
 
-const ALL: [Of; 10] = [
+const ALL: [Of; 11] = [
     Of::Listener,
     Of::Children,
     Of::Output,
     Of::Input,
     Of::Memory,
     Of::Client,
+    Of::Exec,
     Of::Port,
     Of::Outer,
     Of::Inner,

@@ -149,6 +149,11 @@ impl Shim {
         std::fs::read_to_string(self.dir.join("shim.log")).unwrap_or_default()
     }
 
+    /// The container's cgroup.
+    pub(crate) fn cgroup(&self) -> &str {
+        &self.cgroup
+    }
+
     /// The directories of the container's cgroup.
     pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         let root = Path::new("/sys/fs/cgroup");

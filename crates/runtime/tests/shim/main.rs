@@ -232,6 +232,32 @@ fn an_exec_has_its_own_streams_and_status() {
 }
 
 #[test]
+fn an_exec_that_does_not_get_to_its_program_keeps_nobody_waiting() {
+    let mut shim = Shim::start();
+    shim.run(shim.plan("sleep 1000"));
+    // Frozen behind the shim's back: the process stands still as soon as it is in the cgroup.
+    let cgroup = tinyd_runtime::cgroup::Cgroup::open(shim.cgroup()).unwrap();
+    let others = cgroup.pids().unwrap().len();
+    cgroup.freeze().unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let fds = [null.as_fd(), null.as_fd(), null.as_fd()];
+    let (mut patient, mut gone) = (shim.connect(), shim.connect());
+    patient.send(&exec_plan("exit 3"), &fds);
+    gone.send(&exec_plan("sleep 1001"), &fds);
+    let asked = std::time::Instant::now();
+    until("both stand in the cgroup", || cgroup.pids().unwrap().len() == others + 2);
+    drop(gone);
+    assert!(matches!(shim.connect().ask(&Request::Status), Message::Status(_)));
+    assert!(asked.elapsed().as_secs() < 5, "the shim waited for the process");
+    cgroup.thaw().unwrap();
+    assert!(matches!(patient.message(), Some(Message::ExecStarted { .. })));
+    assert_eq!(patient.message(), Some(Message::ExecExited { code: 3 }));
+    until("the process of the client that left is killed", || cgroup.pids().unwrap().len() == others);
+    shim.connect().done(&Request::Destroy);
+    assert!(shim.is_gone());
+}
+
+#[test]
 fn an_exec_with_a_terminal_gives_its_master() {
     let mut shim = Shim::start();
     shim.run(shim.plan("sleep 1000"));

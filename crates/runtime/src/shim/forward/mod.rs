@@ -75,7 +75,7 @@ impl Forwards {
             Of::Port => self.port_ready(poll, index),
             Of::Outer | Of::Inner => self.connections.wake(poll, index, &mut self.buffer),
             Of::Flow => self.answer(index),
-            Of::Listener | Of::Children | Of::Output | Of::Input | Of::Memory | Of::Client => {}
+            Of::Listener | Of::Children | Of::Output | Of::Input | Of::Memory | Of::Client | Of::Exec => {}
         }
         self.watch_ports(poll);
     }
