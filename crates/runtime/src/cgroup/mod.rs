@@ -4,6 +4,7 @@
 //! (v2) or by writing `0` to each of [`Cgroup::procs`] (v1).
 
 mod convert;
+mod counters;
 mod devices;
 mod oom;
 mod settings;
@@ -240,6 +241,17 @@ impl Cgroup {
         match &self.world {
             World::V1(group) => group.stats(),
             World::V2(group) => group.stats(),
+        }
+    }
+
+    /// What the kernel has counted, with runc's names, for `events`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn counters(&self) -> Result<serde_json::Value> {
+        match &self.world {
+            World::V1(group) => group.counters(),
+            World::V2(group) => group.counters(),
         }
     }
 

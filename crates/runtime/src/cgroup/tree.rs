@@ -57,6 +57,17 @@ impl CgroupPath {
     }
 }
 
+/// A directory that has not been removed.
+///
+/// # Errors
+/// `NotFound` when it has.
+pub(super) fn still_there(dir: &Dir) -> Result<()> {
+    if dir.has("cgroup.procs") {
+        return Ok(());
+    }
+    Err(Error::new(Kind::NotFound, format!("cgroup {} has been removed", dir.path().display())))
+}
+
 /// Directories that [`make`] has made.
 #[derive(Debug)]
 pub(super) struct Made {

@@ -16,7 +16,7 @@ use tinyd_sys::cgroup::{Dir, Layout, V1Mount};
 use super::{
     Stats,
     convert::{self, Setting},
-    devices,
+    counters, devices,
     oom::OomEvents,
     settings::{self, Warnings},
     tree::{self, CgroupPath, gone_is_none, told},
@@ -292,6 +292,15 @@ impl Group {
             memory_limit_bytes: (limit > 0 && limit < 1 << 62).then_some(limit),
             pids: number(&read("pids", "pids.current")?),
         })
+    }
+
+    /// What the kernel has counted, with runc's names.
+    pub(super) fn counters(&self) -> Result<serde_json::Value> {
+        let dir = self.members.first().map(|member| &member.dir);
+        dir.map_or(Ok(()), tree::still_there)?;
+        Ok(counters::v1(&|controller, file| {
+            self.dir_of(controller).and_then(|dir| dir.read(file).ok()).unwrap_or_default()
+        }))
     }
 
     /// Removes every directory; goes on after a failure.

@@ -14,7 +14,7 @@ use tinyd_sys::cgroup::Dir;
 use super::{
     Stats,
     convert::{self, KEEP_QUOTA, Missing, Setting},
-    devices,
+    counters, devices,
     oom::OomEvents,
     settings::{self, Warnings},
     tree::{self, CgroupPath, gone_is_none, told},
@@ -219,6 +219,12 @@ impl Group {
             memory_limit_bytes: limit.trim().parse().ok(),
             pids: first_number(&read("pids.current")?),
         })
+    }
+
+    /// What the kernel has counted, with runc's names.
+    pub(super) fn counters(&self) -> Result<serde_json::Value> {
+        tree::still_there(&self.dir)?;
+        Ok(counters::v2(&|_, file| self.dir.read(file).unwrap_or_default()))
     }
 
     /// Removes the directory and all below.

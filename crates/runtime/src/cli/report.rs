@@ -26,6 +26,13 @@ pub(super) fn json<T: Serialize>(value: &T) -> Result<u8> {
     Ok(0)
 }
 
+/// Prints a value as JSON on a line of its own, at once: a reader follows.
+pub(super) fn line(value: &Value) -> Result<()> {
+    use std::io::Write as _;
+    let written = writeln!(std::io::stdout().lock(), "{value}");
+    written.map_err(|error| kernel("write JSON", &error))
+}
+
 /// Prints the list of containers.
 #[expect(clippy::print_stdout, reason = "data for stdout")]
 pub(super) fn list(all: &[Listed], given: &Given) -> Result<u8> {

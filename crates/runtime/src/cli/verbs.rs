@@ -1,6 +1,6 @@
 //! The verbs: their options, and what each calls.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use tinyd_core::{Error, Result, config::Signal};
 
@@ -78,6 +78,11 @@ const EXEC: &[Opt] = &[
     value("cap", "CAP_NAME", "one more capability").short('c'),
     switch("no-new-privs", "no program may gain privileges"),
     PRESERVE_FDS,
+    HELP,
+];
+const EVENTS: &[Opt] = &[
+    switch("stats", "print what it uses now, and end"),
+    value("interval", "DURATION", "how often, such as 500ms, 5s, 1m (5s)"),
     HELP,
 ];
 const FORMAT: Opt = value("format", "FORMAT", "table or json").short('f');
@@ -197,6 +202,15 @@ pub(super) const VERBS: &[Verb] = &[
         run: update::run,
     },
     Verb {
+        name: "events",
+        help: "print what a container uses, and kills for memory, as JSON",
+        usage: "[OPTIONS] ID",
+        example: "tinyrun events --stats web",
+        options: EVENTS,
+        until: Until::End,
+        run: events,
+    },
+    Verb {
         name: "features",
         help: "print what this runtime can do, as JSON",
         usage: "",
@@ -306,4 +320,23 @@ fn kill(world: &World, given: &Given) -> Result<u8> {
     };
     let signal = Signal::parse("SIGNAL", signal)?;
     container::kill(&world.root, id, signal.number(), given.has("all")).map(|()| 0)
+}
+
+fn events(world: &World, given: &Given) -> Result<u8> {
+    const USUAL: Duration = Duration::from_secs(5);
+    let interval = given.get("interval").map_or(Ok(USUAL), parse_interval)?;
+    let interval = (!given.has("stats")).then_some(interval);
+    container::events(&world.root, id(given)?, interval, report::line)?;
+    Ok(0)
+}
+
+/// `500ms`, `5s`, `1m`.
+fn parse_interval(text: &str) -> Result<Duration> {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000)];
+    let unit = units.iter().find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, millis)));
+    let time = unit.and_then(|(count, millis)| count.parse::<u32>().ok()?.checked_mul(*millis));
+    let time = time.filter(|millis| *millis > 0).map(|millis| Duration::from_millis(millis.into()));
+    time.ok_or_else(|| {
+        Error::invalid("--interval", format!("{text:?} is not a time such as 500ms, 5s or 1m"))
+    })
 }

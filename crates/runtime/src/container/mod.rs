@@ -6,6 +6,7 @@
 mod console;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod kill;
 mod list;
@@ -21,6 +22,7 @@ mod update;
 pub use self::{
     create::{CreateOptions, create, kept_fds},
     delete::delete,
+    events::events,
     exec::{ExecOptions, exec},
     kill::kill,
     list::{Listed, list},

@@ -199,7 +199,8 @@ fn what_a_hook_has_started_in_the_background_is_not_waited_for() {
     let bundle = Bundle::new("hook-background").script("echo done");
     let pid = bundle.dir.join("hook.pid");
     let text = format!("sleep 1000 & echo $! > {}", pid.display());
-    bundle.hook("createRuntime", script(&text)).run().says("done");
-    let pid = fs::read_to_string(pid).unwrap_or_default();
-    std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
+    let bundle = bundle.hook("createRuntime", script(&text));
+    bundle.run().says("done");
+    let pid = fs::read_to_string(pid).unwrap();
+    assert!(std::process::Command::new("kill").arg(pid.trim()).status().unwrap().success());
 }

@@ -1,5 +1,10 @@
 //! Limits that change while a container runs, as the container itself reads them.
 
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
 use serde_json::json;
 
 use crate::driver::{Bundle, Said};
@@ -60,4 +65,29 @@ fn update_refuses_what_is_no_limit_and_who_does_not_run() {
     bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
     crate::driver::until_stopped(&bundle);
     bundle.update(&["--memory", "128m"]).fails(1, "container not running");
+}
+
+#[test]
+fn events_tell_what_is_used_until_the_end() {
+    let bundle = running("events");
+    let said = bundle.tinyrun(&["events", "--stats", &bundle.id]);
+    let stats: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((stats["type"].as_str(), stats["id"].as_str()), (Some("stats"), Some(bundle.id.as_str())));
+    assert_eq!(stats["data"]["pids"]["current"], 1);
+    assert_eq!(stats["data"]["memory"]["usage"]["limit"], 64 << 20);
+    assert!(stats["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+    bundle.tinyrun(&["events", "--interval", "5", &bundle.id]).fails(1, "--interval: ");
+    let records = bundle.dir.join("records");
+    let mut following = Command::new(env!("CARGO_BIN_EXE_tinyrun"))
+        .args(["--root", records.to_str().unwrap(), "events", "--interval", "20ms", &bundle.id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().take(2).all(|line| line.unwrap().contains("\"stats\"")));
+    bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
+    lines.for_each(drop);
+    assert!(following.wait().unwrap().success(), "it ends when the container does");
+    crate::driver::until_stopped(&bundle);
+    bundle.tinyrun(&["events", "--stats", &bundle.id]).fails(1, "container not running");
 }
