@@ -121,8 +121,13 @@ impl Place {
             }
             made => made.map_err(|error| self.taken(error))?,
         }
-        self.write(record)?;
-        fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
+        let kept = self.write(record).and_then(|()| {
+            fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
+        });
+        kept.inspect_err(|_| {
+            // Nothing of the container is there yet. The first failure is the one to tell.
+            let _ = self.remove();
+        })
     }
 
     fn taken(&self, error: rustix::io::Errno) -> Error {

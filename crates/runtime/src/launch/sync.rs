@@ -153,7 +153,11 @@ impl Sync {
         let parts = [IoSlice::new(&kind), IoSlice::new(body)];
         match rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL) {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.last_words().unwrap_or_else(|| kernel("sendmsg(sync)", &error))),
+            // Only who is gone has said its last: of one that still listens there is nothing to wait for.
+            Err(error @ (Errno::PIPE | Errno::CONNRESET)) => {
+                Err(self.last_words().unwrap_or_else(|| kernel("sendmsg(sync)", &error)))
+            }
+            Err(error) => Err(kernel("sendmsg(sync)", &error)),
         }
     }
 

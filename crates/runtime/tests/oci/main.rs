@@ -7,6 +7,7 @@ mod driver;
 mod flags;
 mod hooks;
 mod isolation;
+mod killed;
 mod lifecycle;
 mod limits;
 mod mounts;
