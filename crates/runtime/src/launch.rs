@@ -478,8 +478,10 @@ fn give_devices(plan: &Plan, proc: &Proc, pid: i32) -> Result<()> {
 /// cannot, the process gets what it can have (it lowers its own limits itself), and a warning is left.
 pub(crate) fn raise_limits(proc: &Proc, pid: i32, process: &ProcessPlan, warnings: &mut Vec<String>) {
     for limit in &process.rlimits {
-        let Ok((soft, hard)) = process::rlimit(limit.resource) else { continue };
-        if limit.hard > hard && process::set_rlimit(pid, limit.resource, soft, limit.hard).is_err() {
+        let Ok((soft, hard)) = tinyd_sys::resources::rlimit(limit.resource) else { continue };
+        if limit.hard > hard
+            && tinyd_sys::resources::set_rlimit(pid, limit.resource, soft, limit.hard).is_err()
+        {
             let name = limit.name;
             warnings.push(format!(
                 "process.rlimits: {name}: {} is above what the runtime may give: {hard}",

@@ -17,6 +17,7 @@ pub mod ns;
 pub mod path;
 pub mod poll;
 pub mod process;
+pub mod resources;
 pub mod seccomp;
 pub mod socket;
 pub mod tty;

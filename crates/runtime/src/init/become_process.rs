@@ -89,16 +89,16 @@ impl Become<'_> {
     fn take_place_in_the_machine(&self) -> Result<()> {
         let process = self.process;
         if let Some(persona) = process.personality {
-            process::set_personality(persona).map_err(step("linux.personality"))?;
+            tinyd_sys::resources::set_personality(persona).map_err(step("linux.personality"))?;
         }
         if let Some((mode, nodes)) = &process.memory_policy {
-            process::set_memory_policy(*mode, nodes).map_err(step("linux.memoryPolicy"))?;
+            tinyd_sys::resources::set_memory_policy(*mode, nodes).map_err(step("linux.memoryPolicy"))?;
         }
         if let Some(attr) = process.scheduler {
-            process::set_scheduler(attr).map_err(step("process.scheduler"))?;
+            tinyd_sys::resources::set_scheduler(attr).map_err(step("process.scheduler"))?;
         }
         if let Some((class, level)) = process.io_priority {
-            process::set_io_priority(class, level).map_err(step("process.ioPriority"))?;
+            tinyd_sys::resources::set_io_priority(class, level).map_err(step("process.ioPriority"))?;
         }
         Ok(())
     }
@@ -155,8 +155,8 @@ impl Become<'_> {
     /// Lowers limits; none goes above what the hard limit is by now.
     fn lower_limits(&self) -> Result<()> {
         for limit in &self.process.rlimits {
-            let (_, most) = process::rlimit(limit.resource).map_err(step(limit.name))?;
-            process::set_rlimit(0, limit.resource, limit.soft.min(most), limit.hard.min(most))
+            let (_, most) = tinyd_sys::resources::rlimit(limit.resource).map_err(step(limit.name))?;
+            tinyd_sys::resources::set_rlimit(0, limit.resource, limit.soft.min(most), limit.hard.min(most))
                 .map_err(step(limit.name))?;
         }
         Ok(())

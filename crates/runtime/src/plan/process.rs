@@ -7,7 +7,7 @@ use std::{
 };
 
 use tinyd_core::{Error, Result, oci};
-use tinyd_sys::{creds::CapSet, process::SchedAttr};
+use tinyd_sys::{creds::CapSet, resources::SchedAttr};
 
 use super::numa;
 

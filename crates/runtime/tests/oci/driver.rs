@@ -157,6 +157,7 @@ pub(crate) fn until_stopped(bundle: &Bundle) {
         if bundle.state()["status"] == "stopped" {
             return;
         }
+        // The state is derived from the kernel each time that it is asked.
         sleep(Duration::from_millis(10));
     }
     panic!("it does not stop: {}", bundle.state());

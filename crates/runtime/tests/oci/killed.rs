@@ -114,6 +114,7 @@ fn wait_for(what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{what} does not come");
+        // Nobody tells of a process that is not one's child: /proc is asked again.
         std::thread::sleep(Duration::from_millis(2));
     }
 }

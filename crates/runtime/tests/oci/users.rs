@@ -20,6 +20,7 @@ impl Holder {
         let holder = Holder(child);
         let own = fs::read_link("/proc/self/ns/user").unwrap();
         while fs::read_link(holder.namespace()).is_ok_and(|namespace| namespace == own) {
+            // unshare tells nobody when it is there.
             sleep(Duration::from_millis(1));
         }
         for map in ["uid_map", "gid_map"] {

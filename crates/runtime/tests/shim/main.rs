@@ -457,7 +457,7 @@ fn a_shim_without_descriptors_rests_and_goes_on() {
     const NOFILE: u32 = 7;
     let pid = shim.child.id() as i32;
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
-    tinyd_sys::process::set_rlimit(pid, NOFILE, open + 5, 4096).unwrap();
+    tinyd_sys::resources::set_rlimit(pid, NOFILE, open + 5, 4096).unwrap();
     let mut streams: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(outer).unwrap()).collect();
     until("descriptors run out", || shim.said().contains("rest"));
     // It still hears those it knows, and wastes no time.
@@ -467,7 +467,7 @@ fn a_shim_without_descriptors_rests_and_goes_on() {
     std::thread::sleep(Duration::from_millis(500));
     assert!(cpu_ticks(pid) - used < 10, "it spins");
 
-    tinyd_sys::process::set_rlimit(pid, NOFILE, 1024, 4096).unwrap();
+    tinyd_sys::resources::set_rlimit(pid, NOFILE, 1024, 4096).unwrap();
     let last = streams.last_mut().unwrap();
     last.write_all(b"x").unwrap();
     last.shutdown(std::net::Shutdown::Write).unwrap();

@@ -58,6 +58,7 @@ impl Notices {
 
     /// Tells at the end of a span how much was not told in it.
     async fn sum_up(self) {
+        // The span is the subject: what came in it is counted when it is over.
         sleep(SPAN).await;
         let untold = std::mem::take(&mut *self.counts()).untold;
         if untold > 0 {
@@ -81,6 +82,7 @@ mod tests {
         let told = (0..1000).filter(|_| notices.may_tell()).count();
         assert_eq!(told, LINES_MAX as usize);
         assert_eq!(notices.counts().untold, 1000 - u64::from(LINES_MAX));
+        // The test's clock is tokio's: this passes at once.
         sleep(SPAN * 2).await;
         assert_eq!(*notices.counts(), Counts::default(), "the next span begins with nothing");
         assert!(notices.may_tell());
