@@ -32,7 +32,7 @@ pub use self::agent::Agent;
 pub use self::cgroups::View;
 use self::sync::{Phase, Sync};
 use crate::{
-    cgroup::Cgroup,
+    cgroup::{Cgroup, CgroupManager},
     hooks::{self, Later},
     init::{self, Child},
     plan::{self, Plan, mounts::Idmap, process::ProcessPlan},
@@ -63,6 +63,8 @@ pub struct Launch<'a> {
     pub gate: Gate,
     /// Whether a small init is process 1.
     pub init: bool,
+    /// Who makes its cgroup.
+    pub manager: CgroupManager,
     /// What a command line may ask for and a daemon does not.
     pub extra: Extra,
     /// The step that fails, for tests: one of [`FAILPOINTS`]. Empty in life.
@@ -242,7 +244,16 @@ fn make_cgroup(launch: &Launch<'_>) -> Result<(Cgroup, Vec<String>)> {
     let given = linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
     let default = oci::Resources::default();
     let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
-    Cgroup::create(given.unwrap_or(&default_cgroup(launch.id)), resources)
+    match launch.manager.require()? {
+        CgroupManager::Cgroupfs | CgroupManager::Systemd => {
+            Cgroup::create(given.unwrap_or(&default_cgroup(launch.id)), resources)
+        }
+        CgroupManager::Disabled if *resources == default => Ok((Cgroup::nowhere(), Vec::new())),
+        CgroupManager::Disabled => {
+            let warning = "linux.resources: nothing is limited: the cgroup manager is disabled";
+            Ok((Cgroup::nowhere(), vec![warning.to_owned()]))
+        }
+    }
 }
 
 /// The cgroup of a container whose configuration names none.
@@ -411,7 +422,7 @@ fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<Option<View>> {
     let wanted = plan.steps.iter().any(|step| {
         matches!(step, plan::Step::Mount(plan::mounts::Mount { what: plan::mounts::What::Cgroup { .. }, .. }))
     });
-    wanted.then(|| cgroups::open(cgroup.path(), cgroup.clone_fd().is_some())).transpose()
+    wanted.then(|| cgroups::open(cgroup)).transpose()
 }
 
 type Ready = (Option<OwnedFd>, Option<(OwnedFd, OwnedFd)>);

@@ -6,6 +6,7 @@
 mod convert;
 mod counters;
 mod devices;
+mod manager;
 mod oom;
 mod settings;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use manager::CgroupManager;
 pub use oom::OomEvents;
 use tinyd_core::{Error, Kind, Result, oci};
 pub use tinyd_sys::cgroup::Layout;
@@ -41,6 +43,8 @@ pub struct Cgroup {
 
 #[derive(Debug)]
 enum World {
+    /// The container stays where its caller is.
+    Nowhere,
     V1(v1::Group),
     V2(v2::Group),
 }
@@ -83,6 +87,26 @@ impl Cgroup {
         Ok((Cgroup { path, spelled: spelled.to_owned(), world }, warnings))
     }
 
+    /// No cgroup at all: nothing is limited, counted or frozen, and nobody is found by it.
+    #[must_use]
+    pub fn nowhere() -> Cgroup {
+        Cgroup { path: CgroupPath::default(), spelled: String::new(), world: World::Nowhere }
+    }
+
+    /// This one, if there is one.
+    ///
+    /// # Errors
+    /// `WrongState` for [`Cgroup::nowhere`].
+    pub fn required(self) -> Result<Cgroup> {
+        if self.is_somewhere() { Ok(self) } else { Err(no_cgroup()) }
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_somewhere(&self) -> bool {
+        !matches!(self.world, World::Nowhere)
+    }
+
     /// Opens a cgroup that exists.
     ///
     /// # Errors
@@ -114,7 +138,7 @@ impl Cgroup {
     #[must_use]
     pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.world {
-            World::V1(_) => None,
+            World::Nowhere | World::V1(_) => None,
             World::V2(group) => Some(group.clone_fd()),
         }
     }
@@ -124,7 +148,7 @@ impl Cgroup {
     pub fn procs(&self) -> &[File] {
         match &self.world {
             World::V1(group) => group.tasks(),
-            World::V2(_) => &[],
+            World::Nowhere | World::V2(_) => &[],
         }
     }
 
@@ -135,6 +159,7 @@ impl Cgroup {
     pub fn apply(&self, resources: &oci::Resources) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         match &self.world {
+            World::Nowhere => return Err(no_cgroup()),
             World::V1(group) => group.apply(resources, &mut warnings)?,
             World::V2(group) => group.apply(resources, &mut warnings)?,
         }
@@ -147,6 +172,7 @@ impl Cgroup {
     /// When the kernel has no freezer here or does not get them frozen in five seconds; they are thawed again then.
     pub fn freeze(&self) -> Result<()> {
         match &self.world {
+            World::Nowhere => Err(no_cgroup()),
             World::V1(group) => group.freeze(),
             World::V2(group) => group.freeze(),
         }
@@ -158,6 +184,7 @@ impl Cgroup {
     /// The call that the kernel refused.
     pub fn thaw(&self) -> Result<()> {
         match &self.world {
+            World::Nowhere => Err(no_cgroup()),
             World::V1(group) => group.thaw(),
             World::V2(group) => group.thaw(),
         }
@@ -169,6 +196,7 @@ impl Cgroup {
     /// When the kernel cannot be asked.
     pub fn frozen(&self) -> Result<bool> {
         match &self.world {
+            World::Nowhere => Ok(false),
             World::V1(group) => group.frozen(),
             World::V2(group) => group.frozen(),
         }
@@ -183,6 +211,7 @@ impl Cgroup {
         let mut pause = Duration::from_micros(100);
         for round in 0.. {
             match &self.world {
+                World::Nowhere => return Ok(()),
                 World::V1(group) => group.kill_round(round)?,
                 World::V2(group) => group.kill_round(round)?,
             };
@@ -206,6 +235,7 @@ impl Cgroup {
     /// When the kernel cannot be asked.
     pub fn pids(&self) -> Result<Vec<i32>> {
         match &self.world {
+            World::Nowhere => Ok(Vec::new()),
             World::V1(group) => group.pids(),
             World::V2(group) => group.pids(),
         }
@@ -217,6 +247,7 @@ impl Cgroup {
     /// When the kernel cannot be asked.
     pub fn oom_kills(&self) -> Result<u64> {
         match &self.world {
+            World::Nowhere => Ok(0),
             World::V1(group) => group.oom_kills(),
             World::V2(group) => group.oom_kills(),
         }
@@ -228,6 +259,7 @@ impl Cgroup {
     /// When the kernel does not tell of it.
     pub fn oom_events(&self) -> Result<Option<OomEvents>> {
         match &self.world {
+            World::Nowhere => Ok(None),
             World::V1(group) => group.oom_events(),
             World::V2(group) => group.oom_events(),
         }
@@ -239,6 +271,7 @@ impl Cgroup {
     /// When the kernel cannot be asked.
     pub fn stats(&self) -> Result<Stats> {
         match &self.world {
+            World::Nowhere => Ok(Stats::default()),
             World::V1(group) => group.stats(),
             World::V2(group) => group.stats(),
         }
@@ -250,6 +283,7 @@ impl Cgroup {
     /// When the kernel cannot be asked.
     pub fn counters(&self) -> Result<serde_json::Value> {
         match &self.world {
+            World::Nowhere => Err(no_cgroup()),
             World::V1(group) => group.counters(),
             World::V2(group) => group.counters(),
         }
@@ -263,6 +297,7 @@ impl Cgroup {
         let killed = if self.pids()?.is_empty() { Ok(()) } else { self.kill_all() };
         let mut left: Vec<Error> = killed.err().into_iter().collect();
         left.extend(match &self.world {
+            World::Nowhere => Vec::new(),
             World::V1(group) => group.remove(&self.path),
             World::V2(group) => group.remove(&self.path),
         });
@@ -282,6 +317,7 @@ impl Cgroup {
     pub fn remove_parent_if_empty(&self) {
         let Some(parent) = self.path.parent() else { return };
         match &self.world {
+            World::Nowhere => {}
             World::V1(group) => group.remove_parent(&parent),
             World::V2(group) => group.remove_parent(&parent),
         }
@@ -294,6 +330,11 @@ pub(crate) fn decided(resources: &oci::Resources) -> String {
     let devices = devices::Filter::new(&resources.devices);
     let devices = devices.map(|filter| (filter.v1_writes("a *:* rwm"), filter.program()));
     format!("{:?} {:?} {devices:?}", convert::v1(resources), convert::v2(resources))
+}
+
+/// What cannot be done without one.
+fn no_cgroup() -> Error {
+    Error::new(Kind::WrongState, "the container has no cgroup")
 }
 
 /// The v2 hierarchy, where that is what limits containers; `None` where v1 does.

@@ -17,7 +17,7 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 const CGROUPS_MAX: usize = 10_000;
 
 /// The path of a cgroup below a hierarchy's root, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CgroupPath(Vec<String>);
 
 impl CgroupPath {

@@ -18,12 +18,14 @@ use self::{
     args::{Given, Until},
     log::Log,
 };
-use crate::container::Root;
+use crate::{cgroup::CgroupManager, container::Root};
 
 /// What every verb gets.
 #[derive(Debug)]
 struct World {
     root: Root,
+    /// Who makes the cgroups of new containers.
+    manager: CgroupManager,
     log: Log,
 }
 
@@ -74,10 +76,7 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
         print!("{}", help::overview());
         return Ok(0);
     }
-    if global.has("systemd-cgroup") {
-        let message = "this runtime makes cgroups itself; the cgroup driver has to be cgroupfs";
-        return Err(Error::new(Kind::Unsupported, message).of_field("--systemd-cgroup"));
-    }
+    let manager = manager(global)?;
     let name = args.remove(0);
     let verb = verbs::find(&name.to_string_lossy())?;
     let mut given = args::read(&mut args, verb.options, verb.until)?;
@@ -90,6 +89,18 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
         print!("{}", help::of(verb));
         return Ok(0);
     }
-    let world = World { root: Root::new(global.get("root").map(PathBuf::from)), log };
+    let world = World { root: Root::new(global.get("root").map(PathBuf::from)), manager, log };
     (verb.run)(&world, &given)
+}
+
+/// Who makes cgroups: runc's word for it, or crun's.
+fn manager(global: &Given) -> Result<CgroupManager> {
+    let (field, manager) = if global.has("systemd-cgroup") {
+        ("--systemd-cgroup", CgroupManager::Systemd)
+    } else {
+        let word = global.get("cgroup-manager").unwrap_or("cgroupfs");
+        let manager = word.parse().map_err(|rule: String| Error::invalid("--cgroup-manager", rule))?;
+        ("--cgroup-manager", manager)
+    };
+    manager.require().map_err(|error| error.of_field(field))
 }

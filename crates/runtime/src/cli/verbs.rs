@@ -33,7 +33,8 @@ pub(super) const GLOBAL: &[Opt] = &[
     value("log", "FILE", "where failures are logged as well"),
     value("log-format", "FORMAT", "text or json"),
     switch("debug", "say more"),
-    switch("systemd-cgroup", "not supported"),
+    value("cgroup-manager", "MANAGER", "who makes cgroups: cgroupfs, systemd (not supported), disabled"),
+    switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
     value("criu", "PATH", "ignored"),
     value("rootless", "BOOL", "ignored"),
     HELP,
@@ -257,8 +258,9 @@ fn fds(given: &Given, activated: bool) -> Result<Fds> {
     container::kept_fds(count.ok_or_else(bad)?, activated)
 }
 
-fn create_options(given: &Given) -> Result<CreateOptions> {
+fn create_options(world: &World, given: &Given) -> Result<CreateOptions> {
     Ok(CreateOptions {
+        manager: world.manager,
         extra: Extra {
             fds: fds(given, true)?,
             no_pivot: given.has("no-pivot"),
@@ -272,7 +274,7 @@ fn create_options(given: &Given) -> Result<CreateOptions> {
 }
 
 fn create(world: &World, given: &Given) -> Result<u8> {
-    let warnings = container::create(&world.root, id(given)?, &create_options(given)?)?;
+    let warnings = container::create(&world.root, id(given)?, &create_options(world, given)?)?;
     world.log.warn(&warnings);
     Ok(0)
 }
@@ -280,7 +282,7 @@ fn create(world: &World, given: &Given) -> Result<u8> {
 fn run(world: &World, given: &Given) -> Result<u8> {
     let warn = |warnings: &[String]| world.log.warn(warnings);
     let options = RunOptions {
-        create: create_options(given)?,
+        create: create_options(world, given)?,
         detach: given.has("detach"),
         keep: given.has("keep"),
         no_subreaper: given.has("no-subreaper"),

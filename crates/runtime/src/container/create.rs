@@ -15,6 +15,7 @@ use super::{
     seal,
 };
 use crate::{
+    cgroup::CgroupManager,
     launch::{self, Extra, Fds, Gate, Launch, Prepared, Stdio, kernel, step},
     plan,
 };
@@ -28,6 +29,8 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// A unix socket that the terminal's master side is sent to.
     pub console_socket: Option<PathBuf>,
+    /// Who makes its cgroup.
+    pub manager: CgroupManager,
     /// Rarer wishes.
     pub extra: Extra,
     /// The step that fails, for tests.
@@ -73,7 +76,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     if wants_terminal && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
     }
-    let claimed = claim(&place, &bundle)?;
+    let claimed = claim(&place, &bundle, options.manager)?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
@@ -94,7 +97,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
 }
 
 /// Writes down who is about to be made.
-pub(super) fn claim(place: &Place, bundle: &Bundle) -> Result<Record> {
+pub(super) fn claim(place: &Place, bundle: &Bundle, manager: CgroupManager) -> Result<Record> {
     let given = bundle
         .spec
         .linux
@@ -103,7 +106,13 @@ pub(super) fn claim(place: &Place, bundle: &Bundle) -> Result<Record> {
         .filter(|path| !path.is_empty());
     let record = Record {
         bundle: bundle.dir.clone(),
-        cgroup: given.unwrap_or_else(|| launch::default_cgroup(&place.id)),
+        cgroup: match manager {
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => {
+                given.unwrap_or_else(|| launch::default_cgroup(&place.id))
+            }
+            CgroupManager::Disabled => String::new(),
+        },
+        manager,
         process: None,
         created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
     };
@@ -133,6 +142,7 @@ pub(super) fn prepare(
         die_with_parent: false,
         gate,
         init: false,
+        manager: options.manager,
         extra: options.extra,
         failpoint: &options.failpoint,
     })

@@ -1,13 +1,16 @@
 //! `delete`: takes away what is left of a container. Idempotent: every part that is gone already is fine.
 
+use std::os::fd::AsFd;
+
 use tinyd_core::{Error, Kind, Result, oci::Status};
+use tinyd_sys::process;
 
 use super::{
     record::{Place, Root},
-    state::observe,
+    state::{Seen, observe},
 };
 use crate::{
-    cgroup::Cgroup,
+    cgroup::{Cgroup, CgroupManager},
     hooks::Later,
     launch::{default_cgroup, rdt},
 };
@@ -21,10 +24,10 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     if force && !place.exists() {
         return Ok(Vec::new());
     }
-    let cgroup = match observe(&place) {
+    let seen = match observe(&place) {
         Ok(seen) => match seen.status {
-            Status::Stopped | Status::Created => seen.record.cgroup,
-            Status::Creating | Status::Running | Status::Paused if force => seen.record.cgroup,
+            Status::Stopped | Status::Created => seen,
+            Status::Creating | Status::Running | Status::Paused if force => seen,
             Status::Creating | Status::Running | Status::Paused => {
                 let message =
                     format!("cannot delete container {id:?} that is not stopped: it is {}", seen.word());
@@ -39,8 +42,8 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
         Err(error) => return Err(error),
     };
     // Read before it is gone.
-    let later = place.read().and_then(|record| Later::of(id, &record.bundle, &place.spec()?));
-    remove(&place, &cgroup)?;
+    let later = place.spec().and_then(|spec| Later::of(id, &seen.record.bundle, &spec));
+    remove(&place, &seen)?;
     // Half a record, or one whose hooks were refused at its creation, has none to run.
     Ok(later.map_or_else(|_| Vec::new(), |later| later.poststop()))
 }
@@ -64,10 +67,13 @@ fn require_nothing_left(place: &Place, unreadable: &Error) -> Result<()> {
 }
 
 /// Goes on after a failure, and tells all of them.
-fn remove(place: &Place, cgroup: &str) -> Result<()> {
+fn remove(place: &Place, seen: &Seen) -> Result<()> {
     // A record without a configuration, or one that was refused, has no group.
     let rdt = place.spec().and_then(|spec| rdt::group(spec.linux.as_ref(), &place.id)).ok().flatten();
-    let cgroup = match Cgroup::open(cgroup) {
+    if let Some(first) = seen.pidfd.as_ref().filter(|_| seen.record.manager == CgroupManager::Disabled) {
+        process::kill_and_reap(first.as_fd());
+    }
+    let cgroup = match seen.record.open_cgroup() {
         Ok(cgroup) => cgroup.remove(),
         Err(error) if error.kind() == Kind::NotFound => Ok(()),
         Err(error) => Err(error),

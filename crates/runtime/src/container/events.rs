@@ -10,7 +10,7 @@ use tinyd_core::{Error, Kind, Result, oci::Status};
 use tinyd_sys::poll::{Interest, Poll, Watch};
 
 use super::{record::Root, state::observe};
-use crate::{cgroup::Cgroup, launch::step};
+use crate::launch::step;
 
 /// Tells `tell` what the container uses: once, or every `interval` and of every kill for memory until it ends.
 ///
@@ -27,7 +27,7 @@ pub fn events(
         let message = format!("container {id:?}: container not running: it is {}", seen.word());
         return Err(Error::new(Kind::WrongState, message));
     };
-    let cgroup = Cgroup::open(&seen.record.cgroup)?;
+    let cgroup = seen.record.open_cgroup()?;
     let used = || cgroup.counters().map(|data| json!({ "type": "stats", "id": id, "data": data }));
     tell(&used()?)?;
     let Some(interval) = interval else { return Ok(()) };

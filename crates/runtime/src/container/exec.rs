@@ -17,7 +17,6 @@ use super::{
     state::observe,
 };
 use crate::{
-    cgroup::Cgroup,
     exec::{self, Target},
     hooks,
     launch::{Fds, Stdio, kernel, step},
@@ -73,7 +72,7 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     }
     let signals =
         if options.detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
-    let cgroup = Cgroup::open(&seen.record.cgroup)?;
+    let cgroup = seen.record.open_cgroup()?;
     let state = hooks::state(id, &seen.record.bundle, &spec);
     let state = oci::ContainerState { status: seen.status, pid: Some(first.pid), ..state };
     let target = Target {

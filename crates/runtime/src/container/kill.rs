@@ -5,8 +5,11 @@ use std::os::fd::AsFd;
 use tinyd_core::{Error, Kind, Result, oci::Status};
 use tinyd_sys::process;
 
-use super::{record::Root, state::observe};
-use crate::{cgroup::Cgroup, launch::step};
+use super::{
+    record::{Record, Root},
+    state::observe,
+};
+use crate::{cgroup::CgroupManager, launch::step};
 
 /// Sends signal `number` to the first process, or to every process.
 ///
@@ -14,8 +17,9 @@ use crate::{cgroup::Cgroup, launch::step};
 /// `WrongState` when it has ended (and not all were meant).
 pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
     let seen = observe(&root.place(id)?)?;
-    if all {
-        return kill_all(&seen.record.cgroup, number);
+    // Without a cgroup nobody but the first process is known.
+    if all && seen.record.manager != CgroupManager::Disabled {
+        return kill_all(&seen.record, number);
     }
     match (seen.status, &seen.pidfd) {
         (Status::Created | Status::Running | Status::Paused, Some(pidfd)) => {
@@ -29,8 +33,8 @@ pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
     }
 }
 
-fn kill_all(cgroup: &str, number: i32) -> Result<()> {
-    let cgroup = match Cgroup::open(cgroup) {
+fn kill_all(record: &Record, number: i32) -> Result<()> {
+    let cgroup = match record.open_cgroup() {
         Ok(cgroup) => cgroup,
         // Nobody is left in a cgroup that is gone.
         Err(error) if error.kind() == Kind::NotFound => return Ok(()),

@@ -24,7 +24,7 @@ pub fn resume(root: &Root, id: &str) -> Result<()> {
 fn cgroup_when(root: &Root, id: &str, verb: &str, allowed: &[Status]) -> Result<Cgroup> {
     let seen = observe(&root.place(id)?)?;
     if allowed.contains(&seen.status) {
-        return Cgroup::open(&seen.record.cgroup);
+        return seen.record.open_cgroup();
     }
     Err(Error::new(Kind::WrongState, format!("cannot {verb} container {id:?}: it is {}", seen.word())))
 }

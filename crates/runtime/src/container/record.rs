@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Result, error::chain, oci};
 use tinyd_sys::{fs, process};
 
-use crate::launch::{kernel, step};
+use crate::{
+    cgroup::{Cgroup, CgroupManager},
+    launch::{kernel, step},
+};
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -30,8 +33,11 @@ pub struct Root(PathBuf);
 pub(super) struct Record {
     /// Its bundle, absolute.
     pub(super) bundle: PathBuf,
-    /// Its cgroup.
+    /// Its cgroup; empty when it has none.
     pub(super) cgroup: String,
+    /// Who made it.
+    #[serde(default)]
+    pub(super) manager: CgroupManager,
     /// Its first process; none while it is being created.
     pub(super) process: Option<Init>,
     /// When it was created, in nanoseconds since the epoch.
@@ -45,6 +51,19 @@ pub(super) struct Init {
     pub(super) pid: i32,
     /// Field 22 of /proc/PID/stat: the pid is believed only with it.
     pub(super) start_time: u64,
+}
+
+impl Record {
+    /// Its cgroup.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone.
+    pub(super) fn open_cgroup(&self) -> Result<Cgroup> {
+        match self.manager {
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => Cgroup::open(&self.cgroup),
+            CgroupManager::Disabled => Ok(Cgroup::nowhere()),
+        }
+    }
 }
 
 impl Root {
@@ -318,8 +337,13 @@ mod tests {
     fn an_id_is_claimed_once_and_removed_whole() {
         let root = Root(std::env::temp_dir().join(format!("tinyrun-record-{}", std::process::id())));
         let place = root.place("a").unwrap();
-        let record =
-            Record { bundle: "/b".into(), cgroup: "/c".into(), process: None, created_unix_nanos: 1 };
+        let record = Record {
+            bundle: "/b".into(),
+            cgroup: "/c".into(),
+            manager: CgroupManager::Cgroupfs,
+            process: None,
+            created_unix_nanos: 1,
+        };
         place.claim(&record, b"{}").unwrap();
         assert_eq!(place.claim(&record, b"{}").unwrap_err().kind(), Kind::AlreadyExists);
         assert_eq!(place.read().unwrap(), record);

@@ -41,7 +41,7 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     }
     // Before the clone: a signal that comes meanwhile waits to be handed on.
     let signals = if detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
-    let claimed = claim(&place, &bundle)?;
+    let claimed = claim(&place, &bundle, options.manager)?;
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     if !detach && !run.no_subreaper {
         // Without a PID namespace of its own they would be the host's.

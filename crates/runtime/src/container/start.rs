@@ -9,7 +9,6 @@ use tinyd_core::{
 
 use super::{create::seccomp_of, notify::Notify, record::Root, state::observe};
 use crate::{
-    cgroup::Cgroup,
     hooks::{self, Later},
     launch::{self, Agent},
 };
@@ -36,7 +35,7 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     launch::start_through(place.open_gate()?, pid, agent.as_ref())?;
     later.poststart(pid).inspect_err(|_| {
         // The error that is told is the one that led here.
-        let _ = Cgroup::open(&seen.record.cgroup).and_then(|cgroup| cgroup.kill_all());
+        let _ = seen.record.open_cgroup().and_then(|cgroup| cgroup.kill_all());
     })?;
     match (notify, seen.pidfd) {
         (Some(notify), Some(first)) => notify.wait(pid, first.as_fd()),

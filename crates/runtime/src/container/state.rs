@@ -8,7 +8,6 @@ use tinyd_core::{
 };
 
 use super::record::{Place, Record, Root};
-use crate::cgroup::Cgroup;
 
 /// What was found.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub(super) fn observe(place: &Place) -> Result<Seen> {
         (Some(_), None) => Status::Stopped,
         (Some(_), Some(_)) if place.waits() => Status::Created,
         (Some(_), Some(_)) => {
-            let frozen = Cgroup::open(&record.cgroup).and_then(|cgroup| cgroup.frozen()).unwrap_or(false);
+            let frozen = record.open_cgroup().and_then(|cgroup| cgroup.frozen()).unwrap_or(false);
             if frozen { Status::Paused } else { Status::Running }
         }
     };
@@ -73,5 +72,5 @@ pub fn state(root: &Root, id: &str) -> Result<oci::ContainerState> {
 /// `NotFound`.
 pub fn processes(root: &Root, id: &str) -> Result<Vec<i32>> {
     let record = root.place(id)?.read()?;
-    Cgroup::open(&record.cgroup)?.pids()
+    record.open_cgroup()?.required()?.pids()
 }

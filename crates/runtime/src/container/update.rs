@@ -4,7 +4,6 @@
 use tinyd_core::{Error, Kind, Result, oci, oci::Status};
 
 use super::{record::Root, state::observe};
-use crate::cgroup::Cgroup;
 
 /// Writes the limits that `change` names; all others stay as they are. Returns what could not be done and was not asked for by
 /// name.
@@ -21,7 +20,7 @@ pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<Stri
     }
     let mut spec = place.spec()?;
     let held = spec.linux.get_or_insert_default().resources.get_or_insert_default();
-    let cgroup = Cgroup::open(&seen.record.cgroup)?;
+    let cgroup = seen.record.open_cgroup()?;
     let warnings = cgroup.apply(&completed(change, held))?;
     merge(held, change);
     place.write_spec(&spec)?;

@@ -11,6 +11,7 @@ use tinyd_core::Result;
 use tinyd_sys::mount;
 
 use super::{kernel, step};
+use crate::cgroup::Cgroup;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -28,14 +29,34 @@ pub enum View {
     },
 }
 
-/// Opens the container's view of its cgroup, which is at `path` below the root of each hierarchy.
+/// Opens the container's view of its cgroup. A container without one sees its caller's, where it is.
 ///
 /// # Errors
 /// The kernel's refusal. A hierarchy that does not have the cgroup is left out.
-pub(super) fn open(path: &str, unified: bool) -> Result<View> {
-    let below = path.trim_start_matches('/');
+pub(super) fn open(cgroup: &Cgroup) -> Result<View> {
+    if cgroup.is_somewhere() {
+        let below = cgroup.path().trim_start_matches('/');
+        return view(cgroup.clone_fd().is_some(), |_| Some(below));
+    }
+    const OWN: &str = "/proc/self/cgroup";
+    let own = std::fs::read_to_string(OWN).map_err(|error| kernel(&format!("read {OWN}"), &error))?;
+    view(own.lines().count() == 1, |hierarchy| below(&own, hierarchy))
+}
+
+/// Where a process is below the root of a hierarchy, from its /proc/PID/cgroup. None for one that is above the root that is seen.
+fn below<'a>(own: &'a str, hierarchy: &str) -> Option<&'a str> {
+    let mut lines = own.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let name = controllers.strip_prefix("name=").unwrap_or(controllers);
+        Some((if name.is_empty() { "unified" } else { name }, path.trim_start_matches('/')))
+    });
+    let (_, path) = lines.find(|(name, _)| *name == hierarchy)?;
+    (!path.split('/').any(|part| part == "..")).then_some(path)
+}
+
+fn view<'a>(unified: bool, below: impl Fn(&str) -> Option<&'a str>) -> Result<View> {
     if unified {
-        let dir = c_path(&Path::new(ROOT).join(below));
+        let dir = c_path(&Path::new(ROOT).join(below("unified").unwrap_or_default()));
         return mount::clone_path(&dir, false).map(View::Unified).map_err(step("open the cgroup"));
     }
     let entries = std::fs::read_dir(ROOT).map_err(|error| kernel(&format!("read {ROOT}"), &error))?;
@@ -44,7 +65,9 @@ pub(super) fn open(path: &str, unified: bool) -> Result<View> {
         let name = PathBuf::from(entry.file_name());
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             links.extend(std::fs::read_link(entry.path()).ok().map(|target| (name, target)));
-        } else if let Ok(tree) = mount::clone_path(&c_path(&entry.path().join(below)), false) {
+        } else if let Some(below) = below(&name.to_string_lossy())
+            && let Ok(tree) = mount::clone_path(&c_path(&entry.path().join(below)), false)
+        {
             mounts.push((name, tree));
         }
     }
@@ -55,4 +78,20 @@ fn c_path(path: &Path) -> CString {
     use std::os::unix::ffi::OsStrExt;
     // Neither a directory entry nor a checked cgroup path has a NUL.
     CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_process_is() {
+        let own = "9:name=systemd:/user.slice\n4:cpu,cpuacct:/a/b\n3:memory:/\n2:pids:/../x\n0::/u\n";
+        assert_eq!(below(own, "systemd"), Some("user.slice"));
+        assert_eq!(below(own, "cpu,cpuacct"), Some("a/b"));
+        assert_eq!(below(own, "memory"), Some(""));
+        assert_eq!(below(own, "unified"), Some("u"));
+        assert_eq!(below(own, "pids"), None);
+        assert_eq!(below(own, "devices"), None);
+    }
 }

@@ -15,6 +15,7 @@ use tinyd_sys::process::pidfd_signal;
 
 use super::{log::Log, note, streams::Streams};
 use crate::{
+    cgroup::CgroupManager,
     exec::{self, Starting, Target},
     launch::{Extra, Fds, Gate, Launch, Prepared, Stdio, failpoint, prepare},
 };
@@ -63,6 +64,7 @@ impl Container {
             die_with_parent: true,
             gate: Gate::Caller,
             init: plan.init,
+            manager: CgroupManager::Cgroupfs,
             extra: Extra::default(),
             failpoint: &plan.failpoint,
         })?;

@@ -162,3 +162,35 @@ fn ids_that_are_no_names_are_refused() {
         bundle.tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), bad]).fails(1, "id");
     }
 }
+
+#[test]
+fn without_a_cgroup_manager_it_stays_in_its_callers_cgroup() {
+    let mut bundle = Bundle::new("no-cgroup").script("cat /proc/self/cgroup; ls /sys/fs/cgroup; sleep 1000");
+    bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "cgroup");
+    bundle.spec["linux"]["resources"] = json!({ "memory": { "limit": 64 << 20 } });
+    bundle.write();
+    let out = bundle.dir.join("said");
+    let log = bundle.dir.join("log");
+    let dir = bundle.dir.to_str().unwrap();
+    let shell = format!("exec \"$0\" \"$@\" >{}", out.display());
+    let verb =
+        ["--log", log.to_str().unwrap(), "--cgroup-manager", "disabled", "run", "-d", "-b", dir, &bundle.id];
+    let said = bundle.tinyrun_in(&["sh", "-c", &shell], &verb);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(fs::read_to_string(&log).unwrap().contains("linux.resources: nothing is limited"));
+    let pid = bundle.state()["pid"].to_string();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert_eq!(fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap(), own);
+    // What needs a cgroup says that there is none; the rest goes without.
+    for verb in [&["pause"][..], &["ps"], &["events", "--stats"], &["update", "--memory", "64m"]] {
+        bundle.tinyrun(&[verb, &[&bundle.id]].concat()).fails(1, "the container has no cgroup");
+    }
+    bundle.tinyrun(&["exec", &bundle.id, "grep", "-c", "memory", "/proc/self/cgroup"]).says("1");
+    bundle.tinyrun(&["kill", "--all", &bundle.id, "USR1"]).says("");
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    assert!(!Path::new("/proc").join(&pid).join("exe").exists());
+    bundle
+        .tinyrun(&["--cgroup-manager", "other", "list"])
+        .fails(1, "--cgroup-manager: \"other\" is not one of");
+    bundle.tinyrun(&["--cgroup-manager=systemd", "list"]).fails(1, "--cgroup-manager");
+}
