@@ -19,6 +19,12 @@ const PROGRAMS: [&str; 22] = [
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
+/// The runtime: cargo's, or that of the directory `TINYD_BIN_DIR` where there is no cargo.
+pub(crate) fn tinyrun() -> PathBuf {
+    let dir = std::env::var_os("TINYD_BIN_DIR");
+    dir.map_or_else(|| env!("CARGO_BIN_EXE_tinyrun").into(), |dir| Path::new(&dir).join("tinyrun"))
+}
+
 /// A bundle whose container has the test's own id.
 pub(crate) struct Bundle {
     pub(crate) id: String,
@@ -40,11 +46,7 @@ impl Bundle {
         let dir = std::env::temp_dir().join(format!("tinyrun-{id}"));
         let _ = fs::remove_dir_all(&dir);
         make_root(&dir.join("rootfs"));
-        let made = Command::new(env!("CARGO_BIN_EXE_tinyrun"))
-            .args(["spec", "--bundle"])
-            .arg(&dir)
-            .status()
-            .unwrap();
+        let made = Command::new(tinyrun()).args(["spec", "--bundle"]).arg(&dir).status().unwrap();
         assert!(made.success());
         let mut spec: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
         spec["process"]["terminal"] = json!(false);
@@ -102,9 +104,9 @@ impl Bundle {
         // Files and not pipes: a container that stays holds its ends.
         let place = |name: &str| self.dir.join(format!("{name}-{}", CALLS.fetch_add(1, Ordering::Relaxed)));
         let (out, err) = (place("out"), place("err"));
-        let tinyrun = env!("CARGO_BIN_EXE_tinyrun");
-        let records = self.dir.join("records");
-        let line = [around, &[tinyrun, "--root", records.to_str().unwrap()], args].concat();
+        let (tinyrun, records) = (tinyrun(), self.dir.join("records"));
+        let tinyrun = [tinyrun.to_str().unwrap(), "--root", records.to_str().unwrap()];
+        let line = [around, &tinyrun, args].concat();
         let status = Command::new(line[0])
             .args(&line[1..])
             .stdin(Stdio::null())

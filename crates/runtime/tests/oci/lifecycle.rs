@@ -123,10 +123,12 @@ fn exec_joins_the_container() {
     exec(&[id, "/etc"]).fails(126, "is a directory");
     exec(&["--user", "4294967296", id, "id"]).fails(1, "--user");
     // Same cgroup as the first process; no capability for who is not root; no descriptor of the runtime's (the fourth is ls's).
-    exec(&[id, "sh", "-c", "grep pids /proc/self/cgroup; grep pids /proc/1/cgroup"]).says(&{
-        let line = exec(&[id, "grep", "pids", "/proc/1/cgroup"]).out;
-        format!("{line}\n{line}")
-    });
+    exec(&[id, "sh", "-c", "grep -E 'pids|^0:' /proc/self/cgroup; grep -E 'pids|^0:' /proc/1/cgroup"]).says(
+        &{
+            let line = exec(&[id, "grep", "-E", "pids|^0:", "/proc/1/cgroup"]).out;
+            format!("{line}\n{line}")
+        },
+    );
     exec(&[
         "--user",
         "1000:1000",

@@ -78,7 +78,7 @@ fn events_tell_what_is_used_until_the_end() {
     assert!(stats["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
     bundle.tinyrun(&["events", "--interval", "5", &bundle.id]).fails(1, "--interval: ");
     let records = bundle.dir.join("records");
-    let mut following = Command::new(env!("CARGO_BIN_EXE_tinyrun"))
+    let mut following = Command::new(crate::driver::tinyrun())
         .args(["--root", records.to_str().unwrap(), "events", "--interval", "20ms", &bundle.id])
         .stdout(Stdio::piped())
         .spawn()
