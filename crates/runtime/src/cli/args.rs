@@ -9,8 +9,8 @@ use tinyd_core::{Error, Result};
 pub(super) struct Opt {
     /// `--name`, without the dashes.
     pub(super) name: &'static str,
-    /// `-n`.
-    pub(super) short: Option<char>,
+    /// `-n`: one letter, or several that mean the same.
+    pub(super) short: &'static str,
     /// What its value is called; an option without one is a switch.
     pub(super) value: Option<&'static str>,
     /// What it does, for `--help`.
@@ -19,18 +19,18 @@ pub(super) struct Opt {
 
 /// An option with a value.
 pub(super) const fn value(name: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { name, short: None, value: Some(value), help }
+    Opt { name, short: "", value: Some(value), help }
 }
 
 /// A switch.
 pub(super) const fn switch(name: &'static str, help: &'static str) -> Opt {
-    Opt { name, short: None, value: None, help }
+    Opt { name, short: "", value: None, help }
 }
 
 impl Opt {
-    /// With a short name.
-    pub(super) const fn short(mut self, short: char) -> Opt {
-        self.short = Some(short);
+    /// With short names, of one letter each.
+    pub(super) const fn short(mut self, short: &'static str) -> Opt {
+        self.short = short;
         self
     }
 }
@@ -105,7 +105,7 @@ fn read_option(
         None => (text, None),
     };
     let found = known.iter().find(|opt| is_named(opt, name));
-    let opt = found.ok_or_else(|| Error::invalid(name, "there is no such option"))?;
+    let Some(opt) = found else { return read_cluster(text, known, rest, given) };
     let value = match (opt.value, attached) {
         (_, Some(value)) => value,
         (None, None) => "true".to_owned(),
@@ -118,12 +118,44 @@ fn read_option(
     Ok(())
 }
 
+/// crun's way of writing short options: several switches behind one dash, and a value right after its letter.
+fn read_cluster(
+    text: &str,
+    known: &[Opt],
+    rest: &mut impl Iterator<Item = OsString>,
+    given: &mut Given,
+) -> Result<()> {
+    let unknown = || Error::invalid(text.split('=').next().unwrap_or(text), "there is no such option");
+    let letters = text.strip_prefix('-').filter(|letters| !letters.starts_with('-')).ok_or_else(unknown)?;
+    let mut found = Vec::new();
+    let mut letters = letters.chars();
+    while let Some(letter) = letters.next() {
+        let opt = known.iter().find(|opt| opt.short.contains(letter)).ok_or_else(unknown)?;
+        let attached = letters.as_str();
+        let value = match opt.value {
+            None => "true".to_owned(),
+            Some(_) if !attached.is_empty() => {
+                let value = attached.to_owned();
+                letters = "".chars();
+                value
+            }
+            Some(what) => {
+                let next = rest.next().ok_or_else(|| Error::invalid(text, format!("it needs a {what}")))?;
+                self::text(next)?
+            }
+        };
+        found.push((opt.name, value));
+    }
+    given.options.extend(found);
+    Ok(())
+}
+
 /// Go's flag packages take a long name with one dash too, and some callers write it so.
 fn is_named(opt: &Opt, name: &str) -> bool {
     let bare = name.strip_prefix("--").or_else(|| name.strip_prefix('-')).unwrap_or(name);
-    let short =
-        opt.short.is_some_and(|short| bare.strip_prefix(short) == Some("") && !name.starts_with("--"));
-    bare == opt.name || short
+    let mut letters = bare.chars();
+    let letter = letters.next().filter(|_| letters.as_str().is_empty() && !name.starts_with("--"));
+    bare == opt.name || letter.is_some_and(|letter| opt.short.contains(letter))
 }
 
 fn text(arg: OsString) -> Result<String> {
@@ -135,9 +167,9 @@ mod tests {
     use super::*;
 
     const KNOWN: [Opt; 3] = [
-        value("bundle", "DIR", "").short('b'),
-        switch("detach", "").short('d'),
-        value("env", "KEY=VALUE", "").short('e'),
+        value("bundle", "DIR", "").short("b"),
+        switch("detach", "").short("d"),
+        value("env", "KEY=VALUE", "").short("e"),
     ];
 
     fn read(args: &[&str], until: Until) -> Result<(Given, Vec<OsString>)> {
@@ -156,6 +188,10 @@ mod tests {
         assert_eq!(given.all("env"), ["A=1", "B=2"]);
         assert!(given.has("detach"));
         assert_eq!(given.words, ["id"]);
+        for args in [["-de", "A=1"].as_slice(), &["-deA=1"], &["-d", "-eA=1"]] {
+            let (given, _) = read(args, Until::End).unwrap();
+            assert_eq!((given.has("detach"), given.get("env")), (true, Some("A=1")), "{args:?}");
+        }
     }
 
     #[test]
@@ -170,6 +206,10 @@ mod tests {
     fn mistakes_name_the_option() {
         assert_eq!(read(&["--nope"], Until::End).unwrap_err().to_string(), "--nope: there is no such option");
         assert_eq!(read(&["-b"], Until::End).unwrap_err().to_string(), "-b: it needs a DIR");
-        assert!(read(&["--b", "x"], Until::End).is_err());
+        assert_eq!(read(&["-de"], Until::End).unwrap_err().to_string(), "-de: it needs a KEY=VALUE");
+        for bad in ["--b", "-dx", "--de", "-x", "--detach-not"] {
+            let error = read(&[bad, "x"], Until::End).unwrap_err().to_string();
+            assert_eq!(error, format!("{bad}: there is no such option"));
+        }
     }
 }

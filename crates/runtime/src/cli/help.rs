@@ -8,10 +8,16 @@ use super::{
     args::Opt,
     verbs::{GLOBAL, VERBS, Verb},
 };
+use crate::cgroup::CgroupManager;
 
-/// What `--version` prints; engines read the second line.
+/// What `--version` prints. Engines read the first lines by their words, and people the last one, as crun has it.
 pub(super) fn version() -> String {
-    format!("tinyrun version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), oci::OCI_VERSION)
+    let systemd = if CgroupManager::Systemd.require().is_ok() { "+SYSTEMD " } else { "" };
+    format!(
+        "tinyrun version {}\nspec: {}\n{systemd}+SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n",
+        env!("CARGO_PKG_VERSION"),
+        oci::OCI_VERSION
+    )
 }
 
 /// What `--help` prints.
@@ -43,7 +49,8 @@ pub(super) fn of(verb: &Verb) -> String {
 
 fn options(text: &mut String, options: &[Opt]) {
     for option in options {
-        let short = option.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+        let short =
+            option.short.chars().next().map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
         let value = option.value.map_or_else(String::new, |value| format!(" {value}"));
         line(text, &format!("{short}--{}{value}", option.name), option.help);
     }

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode, time::SystemTime};
 
 use serde::Serialize;
-use tinyd_core::{Error, time};
+use tinyd_core::{Error, Kind, Result, time};
 
 use super::args::Given;
 
@@ -23,12 +23,26 @@ struct Line<'a> {
 }
 
 impl Log {
-    pub(super) fn new(global: &Given) -> Log {
-        Log {
-            path: global.get("log").filter(|path| !path.is_empty()).map(PathBuf::from),
-            json: global.get("log-format") == Some("json"),
-            debug: global.has("debug"),
+    /// As the options say.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a form that it does not write.
+    pub(super) fn new(global: &Given) -> Result<Log> {
+        let json = match global.get("log-format") {
+            None | Some("" | "text") => false,
+            Some("json") => true,
+            Some(other) => {
+                return Err(Error::invalid("--log-format", format!("{other:?} is neither text nor json")));
+            }
+        };
+        let path = global.get("log").unwrap_or_default();
+        if let Some((other @ ("journald" | "syslog"), _)) = path.split_once(':') {
+            let message = format!("messages go to a file, and not to {other}");
+            return Err(Error::new(Kind::Unsupported, message).of_field("--log"));
         }
+        let path = path.strip_prefix("file:").unwrap_or(path);
+        let path = (!path.is_empty()).then(|| PathBuf::from(path));
+        Ok(Log { path, json, debug: global.has("debug") })
     }
 
     /// Tells a failure; the exit code for it.

@@ -6,6 +6,7 @@
 mod args;
 mod help;
 mod log;
+mod regex;
 mod report;
 mod update;
 mod verbs;
@@ -41,7 +42,10 @@ pub fn main() -> ExitCode {
         Ok(global) => global,
         Err(error) => return Log::default().told(&error, 1),
     };
-    let log = Log::new(&global);
+    let log = match Log::new(&global) {
+        Ok(log) => log,
+        Err(error) => return Log::default().told(&error, 1),
+    };
     match dispatch(&global, args, log.clone()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -77,6 +81,7 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
         return Ok(0);
     }
     let manager = manager(global)?;
+    check_rootless(global)?;
     let name = args.remove(0);
     let verb = verbs::find(&name.to_string_lossy())?;
     let mut given = args::read(&mut args, verb.options, verb.until)?;
@@ -91,6 +96,14 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
     }
     let world = World { root: Root::new(global.get("root").map(PathBuf::from)), manager, log };
     (verb.run)(&world, &given)
+}
+
+/// Whether what an ordinary user may not do with cgroups is an error is decided by who asks, and by nothing that is written.
+fn check_rootless(global: &Given) -> Result<()> {
+    match global.get("rootless") {
+        None | Some("true" | "false" | "auto" | "1" | "0") => Ok(()),
+        Some(other) => Err(Error::invalid("--rootless", format!("{other:?} is none of true, false, auto"))),
+    }
 }
 
 /// Who makes cgroups: runc's word for it, or crun's.

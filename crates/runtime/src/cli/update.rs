@@ -15,7 +15,7 @@ const JSON_MAX: u64 = 4 << 20;
 
 /// Its options.
 pub(super) const OPTIONS: &[Opt] = &[
-    value("resources", "FILE", "limits as JSON (linux.resources); - is standard input").short('r'),
+    value("resources", "FILE", "limits as JSON (linux.resources); - is standard input").short("r"),
     value("cpu-period", "MICROSECONDS", "how long a period is"),
     value("cpu-quota", "MICROSECONDS", "CPU time in a period; -1 is no limit"),
     value("cpu-burst", "MICROSECONDS", "what may be used beyond the quota at once"),
@@ -33,7 +33,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     value("kernel-memory-tcp", "BYTES", "memory of TCP buffers (cgroup v1)"),
     value("pids-limit", "NUMBER", "processes and threads; -1 is no limit"),
     value("blkio-weight", "NUMBER", "weight of block I/O, 10 to 1000"),
-    switch("help", "print this").short('h'),
+    switch("help", "print this").short("h"),
 ];
 
 /// Runs the verb.

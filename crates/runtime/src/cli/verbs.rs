@@ -7,6 +7,7 @@ use tinyd_core::{Error, Result, config::Signal};
 use super::{
     World,
     args::{Given, Opt, Until, switch, value},
+    regex::Regex,
     report, update,
 };
 use crate::{
@@ -25,7 +26,7 @@ pub(super) struct Verb {
     pub(super) run: fn(&World, &Given) -> Result<u8>,
 }
 
-const HELP: Opt = switch("help", "print this").short('h');
+const HELP: Opt = switch("help", "print this").short("h?");
 
 /// Options before the verb.
 pub(super) const GLOBAL: &[Opt] = &[
@@ -36,31 +37,46 @@ pub(super) const GLOBAL: &[Opt] = &[
     value("cgroup-manager", "MANAGER", "who makes cgroups: cgroupfs, systemd (not supported), disabled"),
     switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
     value("criu", "PATH", "ignored"),
-    value("rootless", "BOOL", "ignored"),
+    value("rootless", "BOOL", "true, false or auto: whoever asks is looked at in any case"),
     HELP,
-    switch("version", "print the version").short('v'),
+    switch("version", "print the version").short("vV"),
 ];
 
-const BUNDLE: Opt = value("bundle", "DIR", "the bundle (the working directory)").short('b');
+const BUNDLE: Opt = value("bundle", "DIR", "the bundle (the working directory)").short("b");
+const CONFIG: Opt =
+    value("config", "FILE", "the configuration, relative to the bundle (config.json)").short("f");
 const PID_FILE: Opt = value("pid-file", "FILE", "where the process's number is written");
 const CONSOLE_SOCKET: Opt = value("console-socket", "PATH", "a unix socket that the terminal is sent to");
 const NO_PIVOT: Opt =
     switch("no-pivot", "change the root without leaving the old one (on a ramdisk; less safe)");
 const NO_NEW_KEYRING: Opt = switch("no-new-keyring", "keep the session keyring of the caller");
+const NO_SUBREAPER: Opt = switch("no-subreaper", "leave processes that lose their parent to somebody else");
+const REGEX: Opt = switch("regex", "every container whose id matches ID").short("r");
 const PRESERVE_FDS: Opt =
     value("preserve-fds", "N", "keep N more descriptors, from 3 on or after those of LISTEN_FDS");
-const DETACH: Opt = switch("detach", "come back once it runs").short('d');
+const DETACH: Opt = switch("detach", "come back once it runs").short("d");
 const FAILPOINT: Opt = value("failpoint", "NAME", "the step that fails, for tests");
 
-const CREATE: &[Opt] =
-    &[BUNDLE, PID_FILE, CONSOLE_SOCKET, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS, FAILPOINT, HELP];
-const RUN: &[Opt] = &[
+const CREATE: &[Opt] = &[
     BUNDLE,
+    CONFIG,
     PID_FILE,
     CONSOLE_SOCKET,
     NO_PIVOT,
     NO_NEW_KEYRING,
-    switch("no-subreaper", "leave processes that lose their parent to somebody else"),
+    NO_SUBREAPER,
+    PRESERVE_FDS,
+    FAILPOINT,
+    HELP,
+];
+const RUN: &[Opt] = &[
+    BUNDLE,
+    CONFIG,
+    PID_FILE,
+    CONSOLE_SOCKET,
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    NO_SUBREAPER,
     switch("keep", "do not delete it when it has ended"),
     PRESERVE_FDS,
     DETACH,
@@ -68,15 +84,15 @@ const RUN: &[Opt] = &[
     HELP,
 ];
 const EXEC: &[Opt] = &[
-    value("process", "FILE", "the process as JSON").short('p'),
+    value("process", "FILE", "the process as JSON").short("p"),
     PID_FILE,
     CONSOLE_SOCKET,
     DETACH,
-    switch("tty", "give it a terminal").short('t'),
+    switch("tty", "give it a terminal").short("t"),
     value("cwd", "DIR", "its working directory"),
-    value("env", "KEY=VALUE", "an environment variable").short('e'),
-    value("user", "UID[:GID]", "who it runs as").short('u'),
-    value("cap", "CAP_NAME", "one more capability").short('c'),
+    value("env", "KEY=VALUE", "an environment variable").short("e"),
+    value("user", "UID[:GID]", "who it runs as").short("u"),
+    value("cap", "CAP_NAME", "one more capability").short("c"),
     switch("no-new-privs", "no program may gain privileges"),
     PRESERVE_FDS,
     HELP,
@@ -86,7 +102,7 @@ const EVENTS: &[Opt] = &[
     value("interval", "DURATION", "how often, such as 500ms, 5s, 1m (5s)"),
     HELP,
 ];
-const FORMAT: Opt = value("format", "FORMAT", "table or json").short('f');
+const FORMAT: Opt = value("format", "FORMAT", "table or json").short("f");
 
 /// Every verb.
 pub(super) const VERBS: &[Verb] = &[
@@ -140,7 +156,7 @@ pub(super) const VERBS: &[Verb] = &[
         help: "send a signal to a container",
         usage: "[OPTIONS] ID [SIGNAL]",
         example: "tinyrun kill web KILL",
-        options: &[switch("all", "to every process").short('a'), HELP],
+        options: &[switch("all", "to every process").short("a"), REGEX, HELP],
         until: Until::End,
         run: kill,
     },
@@ -149,20 +165,16 @@ pub(super) const VERBS: &[Verb] = &[
         help: "take away what is left of a container",
         usage: "[OPTIONS] ID",
         example: "tinyrun delete --force web",
-        options: &[switch("force", "kill it first").short('f'), HELP],
+        options: &[switch("force", "kill it first").short("f"), REGEX, HELP],
         until: Until::End,
-        run: |world, given| {
-            let warnings = container::delete(&world.root, id(given)?, given.has("force"))?;
-            world.log.warn(&warnings);
-            Ok(0)
-        },
+        run: delete,
     },
     Verb {
         name: "list",
         help: "print all containers",
         usage: "[OPTIONS]",
         example: "tinyrun list --format json",
-        options: &[FORMAT, switch("quiet", "print ids alone").short('q'), HELP],
+        options: &[FORMAT, switch("quiet", "print ids alone").short("q"), HELP],
         until: Until::End,
         run: |world, given| report::list(&container::list(&world.root)?, given),
     },
@@ -267,6 +279,7 @@ fn create_options(world: &World, given: &Given) -> Result<CreateOptions> {
             no_new_keyring: given.has("no-new-keyring"),
         },
         bundle: given.get("bundle").map(PathBuf::from),
+        config: given.get("config").map(PathBuf::from),
         pid_file: given.get("pid-file").map(PathBuf::from),
         console_socket: given.get("console-socket").filter(|path| !path.is_empty()).map(PathBuf::from),
         failpoint: given.get("failpoint").unwrap_or_default().to_owned(),
@@ -321,7 +334,33 @@ fn kill(world: &World, given: &Given) -> Result<u8> {
         [_, _, more, ..] => return Err(Error::invalid("arguments", format!("{more:?} is one too many"))),
     };
     let signal = Signal::parse("SIGNAL", signal)?;
-    container::kill(&world.root, id, signal.number(), given.has("all")).map(|()| 0)
+    each(world, given, id, |id| container::kill(&world.root, id, signal.number(), given.has("all")))
+}
+
+fn delete(world: &World, given: &Given) -> Result<u8> {
+    each(world, given, id(given)?, |id| {
+        let warnings = container::delete(&world.root, id, given.has("force"))?;
+        world.log.warn(&warnings);
+        Ok(())
+    })
+}
+
+/// Does it with the container of this id, or with every one that it matches: goes on after a failure, and tells all of them.
+fn each(world: &World, given: &Given, id: &str, act: impl Fn(&str) -> Result<()>) -> Result<u8> {
+    if !given.has("regex") {
+        return act(id).map(|()| 0);
+    }
+    let regex = Regex::parse(id)?;
+    let ids = container::ids(&world.root)?;
+    let errors: Vec<Error> =
+        ids.iter().filter(|id| regex.matches(id)).filter_map(|id| act(id).err()).collect();
+    match errors.as_slice() {
+        [] => Ok(0),
+        [first, ..] => {
+            let lines: Vec<String> = errors.iter().map(Error::to_string).collect();
+            Err(Error::new(first.kind(), lines.join("; ")))
+        }
+    }
 }
 
 fn events(world: &World, given: &Given) -> Result<u8> {

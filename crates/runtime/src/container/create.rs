@@ -25,6 +25,8 @@ use crate::{
 pub struct CreateOptions {
     /// The bundle; the working directory when absent.
     pub bundle: Option<PathBuf>,
+    /// Its configuration, relative to the bundle; `config.json` when absent.
+    pub config: Option<PathBuf>,
     /// Where the first process's number is written.
     pub pid_file: Option<PathBuf>,
     /// A unix socket that the terminal's master side is sent to.
@@ -70,7 +72,7 @@ pub(super) struct Bundle {
 /// What is wrong with bundle or host; nothing of the container is left.
 pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<String>> {
     let place = root.place(id)?;
-    let mut bundle = Bundle::read(options.bundle.as_deref())?;
+    let mut bundle = Bundle::read(options)?;
     bundle.protect_runtime()?;
     let wants_terminal = bundle.wants_terminal();
     if wants_terminal && options.console_socket.is_none() {
@@ -210,19 +212,20 @@ fn drop_nulls(value: &mut Value) -> bool {
 }
 
 impl Bundle {
-    /// Reads `config.json` of a bundle.
+    /// Reads the configuration of a bundle.
     ///
     /// # Errors
     /// `NotFound`, or `InvalidArgument` with the place in the file.
-    pub(super) fn read(dir: Option<&Path>) -> Result<Bundle> {
+    pub(super) fn read(options: &CreateOptions) -> Result<Bundle> {
         const BYTES_MAX: u64 = 16 << 20;
-        let dir =
-            std::path::absolute(dir.unwrap_or(Path::new("."))).map_err(|error| kernel("--bundle", &error))?;
-        let path = dir.join("config.json");
+        let dir = options.bundle.as_deref().unwrap_or(Path::new("."));
+        let dir = std::path::absolute(dir).map_err(|error| kernel("--bundle", &error))?;
+        let path = dir.join(options.config.as_deref().unwrap_or(Path::new("config.json")));
+        let field = if options.config.is_some() { "--config" } else { "--bundle" };
         let file = std::fs::File::open(&path).map_err(|error| {
             let kind =
                 if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Internal };
-            Error::new(kind, format!("open {}: {error}", path.display())).of_field("--bundle")
+            Error::new(kind, format!("open {}: {error}", path.display())).of_field(field)
         })?;
         let bytes = fs::read_limited(OwnedFd::from(file), BYTES_MAX).map_err(step("read config.json"))?;
         let (spec, bytes) = parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;

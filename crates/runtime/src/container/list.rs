@@ -21,6 +21,14 @@ pub struct Listed {
     pub created: String,
 }
 
+/// The ids of all containers, sorted.
+///
+/// # Errors
+/// When the records cannot be read.
+pub fn ids(root: &Root) -> Result<Vec<String>> {
+    root.ids()
+}
+
 /// All containers, by id.
 ///
 /// # Errors

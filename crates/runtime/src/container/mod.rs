@@ -25,7 +25,7 @@ pub use self::{
     events::events,
     exec::{ExecOptions, exec},
     kill::kill,
-    list::{Listed, list},
+    list::{Listed, ids, list},
     pause::{pause, resume},
     record::Root,
     run::{RunOptions, run},

@@ -33,7 +33,7 @@ pub struct RunOptions {
 /// What kept it from running; nothing of it is left then.
 pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) -> Result<u8> {
     let (place, options, detach) = (root.place(id)?, &run.create, run.detach);
-    let mut bundle = Bundle::read(options.bundle.as_deref())?;
+    let mut bundle = Bundle::read(options)?;
     bundle.protect_runtime()?;
     let terminal = bundle.wants_terminal();
     if terminal && detach && options.console_socket.is_none() {

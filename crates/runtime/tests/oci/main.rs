@@ -14,4 +14,5 @@ mod mounts;
 mod network;
 mod process;
 mod seccomp;
+mod spellings;
 mod users;
