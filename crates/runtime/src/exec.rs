@@ -20,10 +20,11 @@ use tinyd_sys::{
 };
 
 use crate::{
+    caller::Caller,
     cgroup::Cgroup,
     init::{self, Become},
     launch::{
-        self, Agent, Fds, Stdio, agent, kernel,
+        self, Agent, Fds, Stdio, agent, ids, kernel,
         labels::{self, Labels},
         step,
         sync::{Phase, Sync},
@@ -50,6 +51,8 @@ pub struct Target<'a> {
     pub state: &'a oci::ContainerState,
     /// Descriptors that the process keeps.
     pub fds: Fds,
+    /// Who asks for it.
+    pub caller: Caller,
 }
 
 /// A process that runs.
@@ -119,10 +122,20 @@ pub fn begin(
     own_pipes(&stdio, linux, &plan)?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
     let (ours, theirs) = Sync::pair()?;
-    let Forked::Parent { pid, pidfd } = clone_on(plan.affinity[0].as_deref(), target, flags)? else {
+    let through_another = target.caller == Caller::User && flags & flag::USER != 0;
+    let cloned = clone_on(plan.affinity[0].as_deref(), || {
+        if through_another {
+            clone_through_another(target, flags, &proc, &plan)
+        } else {
+            clone(target, flags)
+        }
+    });
+    let Forked::Parent { pid, pidfd } = cloned? else {
         drop(ours);
         let process = Become { process: &plan, filter: filter.as_ref(), fds: target.fds };
-        Joining { target, flags, process, proc: &proc, sync: theirs }.run(stdio)
+        // Where the one in between has been this one is already.
+        let flags = flags & !if through_another { flag::USER } else { 0 };
+        Joining { target, flags, is_root: through_another, process, proc: &proc, sync: theirs }.run(stdio)
     };
     drop((theirs, stdio));
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
@@ -178,12 +191,12 @@ impl AsFd for Starting {
     }
 }
 
-/// As [`clone`], on these CPUs; the caller goes back to its own.
-fn clone_on(cpus: Option<&[usize]>, target: Target<'_>, flags: u64) -> Result<Forked> {
-    let Some(cpus) = cpus else { return clone(target, flags) };
+/// Clones on these CPUs; the caller goes back to its own.
+fn clone_on(cpus: Option<&[usize]>, clone: impl FnOnce() -> Result<Forked>) -> Result<Forked> {
+    let Some(cpus) = cpus else { return clone() };
     let own = rustix::thread::sched_getaffinity(None).map_err(|error| kernel("sched_getaffinity", &error))?;
     set_cpus("initial", cpus)?;
-    let cloned = clone(target, flags);
+    let cloned = clone();
     if !matches!(cloned, Ok(Forked::Child)) {
         rustix::thread::sched_setaffinity(None, &own).map_err(|error| kernel("sched_setaffinity", &error))?;
     }
@@ -215,6 +228,25 @@ fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
     cloned
 }
 
+/// The same for an ordinary user, who is root in the container's user namespace and cannot join another one from outside of it.
+fn clone_through_another(
+    target: Target<'_>,
+    flags: u64,
+    proc: &Proc,
+    process: &process_plan::ProcessPlan,
+) -> Result<Forked> {
+    ids::through_another(target.cgroup, || {
+        // Its files in /proc are out of its own reach once it is somebody else.
+        if let (Some(score), Ok(file)) = (process.oom_score_adj, proc.open_own(Path::new("oom_score_adj"))) {
+            // What could not be done is seen by who is told of it.
+            let _ = rustix::io::write(file, score.to_string().as_bytes());
+        }
+        let own = flags & (flag::USER | flag::PID);
+        ids::enter_user_namespace(target.cgroup, target.caller, || ns::join(target.pidfd, own))?;
+        process::clone_sibling(0).map_err(step("clone"))
+    })
+}
+
 /// How long a process may take to its program. Once it is in the container's PID namespace the container's root can stop it
 /// (SIGSTOP), and the caller has other things to do than to wait for that.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -241,6 +273,8 @@ fn own_pipes(stdio: &Stdio, linux: &oci::Linux, plan: &process_plan::ProcessPlan
 struct Joining<'a> {
     target: Target<'a>,
     flags: u64,
+    /// Whether it is root in the container, in its cgroup and out of reach already.
+    is_root: bool,
     process: Become<'a>,
     /// The host's procfs.
     proc: &'a Proc,
@@ -255,7 +289,9 @@ impl Joining<'_> {
     }
 
     fn join_and_become(&mut self, stdio: Stdio) -> Result<Infallible> {
-        init::enter_cgroup(self.target.cgroup.procs())?;
+        if !self.is_root {
+            init::enter_cgroup(self.target.cgroup.procs())?;
+        }
         if let Some(cpus) = &self.process.process.affinity[1] {
             set_cpus("final", cpus)?;
         }
@@ -263,7 +299,7 @@ impl Joining<'_> {
         let labels = Labels::open(self.proc, self.process.process)?;
         process::set_not_dumpable().map_err(step("join the container"))?;
         if self.flags & flag::USER != 0 {
-            init::leave_groups()?;
+            init::leave_groups(self.target.caller)?;
         }
         ns::join(self.target.pidfd, self.flags & !flag::PID).map_err(step("join the container"))?;
         if self.flags & flag::USER != 0 {

@@ -112,7 +112,11 @@ pub(crate) fn run_all(
     })
 }
 
-fn run(hook: &Hook, state: &[u8], enter: &impl Fn() -> Result<()>) -> Result<()> {
+/// Runs one, with a text on its standard input.
+///
+/// # Errors
+/// How it ended, and the end of what it said.
+pub(crate) fn run(hook: &Hook, state: &[u8], enter: &impl Fn() -> Result<()>) -> Result<()> {
     let stdin = told(state)?;
     let (said, say) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| kernel("pipe", &error))?;
     let Some(pid) = process::fork().map_err(step("start it"))? else {

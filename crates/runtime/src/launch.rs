@@ -7,11 +7,12 @@
 
 pub(crate) mod agent;
 mod cgroups;
-mod ids;
+pub(crate) mod ids;
 pub(crate) mod labels;
 mod netdev;
 pub(crate) mod rdt;
-mod sources;
+mod rootless;
+pub(crate) mod sources;
 pub mod sync;
 
 use std::{
@@ -32,6 +33,7 @@ pub use self::agent::Agent;
 pub use self::cgroups::View;
 use self::sync::{Phase, Sync};
 use crate::{
+    caller::Caller,
     cgroup::{Cgroup, CgroupManager},
     hooks::{self, Later},
     init::{self, Child},
@@ -65,6 +67,12 @@ pub struct Launch<'a> {
     pub init: bool,
     /// Who makes its cgroup.
     pub manager: CgroupManager,
+    /// Where: see [`cgroup_of`].
+    pub cgroup: &'a str,
+    /// Whether it is made where the caller may, if anywhere.
+    pub takes_what_it_gets: bool,
+    /// Who asks for it.
+    pub caller: Caller,
     /// What a command line may ask for and a daemon does not.
     pub extra: Extra,
     /// The step that fails, for tests: one of [`FAILPOINTS`]. Empty in life.
@@ -191,14 +199,17 @@ fn go(gate: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<()> {
 pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
     let terminal = matches!(launch.stdio, Stdio::Terminal);
     let joined_ids = joined_ids(launch.spec)?;
+    let caller = launch.caller;
     let context = plan::Context {
         bundle: launch.bundle,
         terminal,
         idmap_root: launch.idmap_root,
         joined_ids: joined_ids.as_ref(),
         no_pivot: launch.extra.no_pivot,
+        caller,
     };
     let mut plan = plan::plan(launch.spec, context)?;
+    rootless::require(&plan, caller)?;
     let linux = launch.spec.linux.as_ref();
     let mount_label = linux.and_then(|linux| linux.mount_label.as_deref());
     labels::require(&plan.process, mount_label.filter(|label| !label.is_empty()))?;
@@ -241,19 +252,26 @@ fn joined_ids(spec: &oci::Spec) -> Result<Option<plan::namespaces::IdMaps>> {
 
 fn make_cgroup(launch: &Launch<'_>) -> Result<(Cgroup, Vec<String>)> {
     let linux = launch.spec.linux.as_ref();
-    let given = linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
     let default = oci::Resources::default();
     let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
     match launch.manager.require()? {
-        CgroupManager::Cgroupfs | CgroupManager::Systemd => {
-            Cgroup::create(given.unwrap_or(&default_cgroup(launch.id)), resources)
+        CgroupManager::Cgroupfs if launch.takes_what_it_gets => {
+            Cgroup::create_where_allowed(launch.cgroup, resources)
         }
+        CgroupManager::Cgroupfs | CgroupManager::Systemd => Cgroup::create(launch.cgroup, resources),
         CgroupManager::Disabled if *resources == default => Ok((Cgroup::nowhere(), Vec::new())),
         CgroupManager::Disabled => {
             let warning = "linux.resources: nothing is limited: the cgroup manager is disabled";
             Ok((Cgroup::nowhere(), vec![warning.to_owned()]))
         }
     }
+}
+
+/// The cgroup of a container: the one that its configuration names, or the usual one.
+#[must_use]
+pub fn cgroup_of(spec: &oci::Spec, id: &str) -> String {
+    let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.clone());
+    given.filter(|path| !path.is_empty()).unwrap_or_else(|| default_cgroup(id))
 }
 
 /// The cgroup of a container whose configuration names none.
@@ -296,8 +314,12 @@ fn make(
     let proc = Proc::of_host().map_err(step("open /proc"))?;
     let context =
         sources::Context { rootfs: launch.rootfs, bundle: launch.bundle, proc: &proc, userns: None };
+    let inside = launch.caller.opens_inside(&plan.namespaces).then_some((context, cgroup));
     let old_umask = rustix::process::umask(Mode::empty());
-    let sources = open_early(plan, context, warnings);
+    let sources = match inside {
+        Some(_) => Ok(plan.sources.iter().map(|_| None).collect()),
+        None => open_early(plan, context, warnings),
+    };
     rustix::process::umask(old_umask);
     let (mut ours, theirs) = Sync::pair()?;
     own_pipes(&launch.stdio, plan)?;
@@ -308,7 +330,9 @@ fn make(
         sources: sources?,
         joins: open_joins(plan)?,
         tasks: cgroup.procs(),
-        cgroup_view: cgroup_view(plan, cgroup)?,
+        cgroup_view: if inside.is_some() { None } else { cgroup_view(plan, cgroup)? },
+        inside,
+        caller: launch.caller,
         stdio: launch.stdio,
         gate: launch.gate,
         init: launch.init,
@@ -317,8 +341,9 @@ fn make(
         failpoint: launch.failpoint,
         state,
         proc: &proc,
+        warnings: Vec::new(),
     };
-    let cloned = clone(plan, cgroup, &child.joins)?;
+    let cloned = clone(plan, cgroup, &child.joins, launch.caller)?;
     let Forked::Parent { pid, pidfd } = cloned else {
         drop(ours);
         init::run(child)
@@ -329,7 +354,9 @@ fn make(
     }
     let ready = failpoint(launch.failpoint, "clone")
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
-        .and_then(|()| attend(plan, context, (pid, state), &mut ours, launch.failpoint, warnings));
+        .and_then(|()| {
+            attend(plan, (context, launch.caller), (pid, state), &mut ours, launch.failpoint, warnings)
+        });
     match ready {
         Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network }),
         Err(error) => {
@@ -384,9 +411,9 @@ fn is_own_namespace(joined: &OwnedFd, kind: u64) -> Result<bool> {
 }
 
 /// Clones the first process into its namespaces and, on v2, its cgroup.
-fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)]) -> Result<Forked> {
+fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller) -> Result<Forked> {
     if let Some((_, user)) = joins.first().filter(|_| plan.namespaces.born_in_joined_user()) {
-        return ids::born_in(user.as_fd(), cgroup);
+        return ids::born_in(user.as_fd(), cgroup, caller);
     }
     // What shall belong to a user namespace that is joined is made after joining it, but a PID namespace is only ever made for a child.
     let later =
@@ -418,7 +445,8 @@ fn own_namespace(kind: u64) -> Result<OwnedFd> {
         .map_err(|error| kernel(&format!("open({link:?})"), &error))
 }
 
-fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<Option<View>> {
+/// What is to be seen at /sys/fs/cgroup, where something is.
+pub(crate) fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<Option<View>> {
     let wanted = plan.steps.iter().any(|step| {
         matches!(step, plan::Step::Mount(plan::mounts::Mount { what: plan::mounts::What::Cgroup { .. }, .. }))
     });
@@ -430,7 +458,7 @@ type Ready = (Option<OwnedFd>, Option<(OwnedFd, OwnedFd)>);
 /// The caller's side while the child puts the container together.
 fn attend(
     plan: &Plan,
-    context: sources::Context<'_>,
+    (context, caller): (sources::Context<'_>, Caller),
     (pid, state): (i32, &oci::ContainerState),
     sync: &mut Sync,
     fail: &str,
@@ -438,16 +466,21 @@ fn attend(
 ) -> Result<Ready> {
     if let Some(ids) = &plan.namespaces.ids {
         failpoint(fail, "idmap")?;
-        let userns = ids::map(context.proc, pid, ids)?;
+        let userns = ids::map(context.proc, pid, ids, caller)?;
+        // While its files in /proc are still its caller's: it is out of everybody's reach once it is root inside.
+        raise_limits(context.proc, pid, &plan.process, warnings);
         let context = sources::Context { userns: Some(userns.as_fd()), ..context };
-        let late = plan.sources.iter().filter(|source| matches!(source.idmap, Idmap::Container { .. }));
+        let is_late = |source: &&plan::mounts::Source| matches!(source.idmap, Idmap::Container { .. });
+        let late = plan.sources.iter().filter(is_late).filter(|_| !caller.opens_inside(&plan.namespaces));
         let late = late.map(|source| sources::open(source, context, warnings)).collect::<Result<Vec<_>>>()?;
         failpoint(fail, "rootfs")?;
         let late: Vec<_> = late.iter().map(AsFd::as_fd).collect();
         sync.say(Phase::Mapped, b"", &late)?;
     }
     failpoint(fail, "rootfs")?;
-    raise_limits(context.proc, pid, &plan.process, warnings);
+    if plan.namespaces.ids.is_none() {
+        raise_limits(context.proc, pid, &plan.process, warnings);
+    }
     if plan.hooks.at_creation() {
         sync.hear_phase(Phase::Mounted)?;
         give_devices(plan, context.proc, pid)?;
@@ -502,6 +535,7 @@ pub(crate) fn raise_limits(proc: &Proc, pid: i32, process: &ProcessPlan, warning
     }
     if let Some(score) = process.oom_score_adj
         && let Err(error) = proc.write(Path::new(&format!("{pid}/oom_score_adj")), &score.to_string())
+        && proc.read_number(pid, "oom_score_adj") != Some(score)
     {
         warnings.push(format!("process.oomScoreAdj: {score} cannot be set: {}", chain(&error)));
     }

@@ -1,6 +1,7 @@
 //! The OCI runtime and supervisor. A bundle, or a daemon's plan, becomes a container: `plan` decides, `init` acts,
 //! `cgroup` limits, `seccomp` filters, `shim` supervises. One thread; no async, no gRPC, no TLS.
 
+pub mod caller;
 pub mod cgroup;
 pub mod cli;
 pub mod container;

@@ -206,6 +206,13 @@ impl Dir {
         Ok(names)
     }
 
+    /// Whether the caller may make directories in it.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::accessat(&self.fd, ".", access, AtFlags::EACCESS).is_ok()
+    }
+
     /// Whether a file is in it.
     #[must_use]
     pub fn has(&self, file: &str) -> bool {

@@ -103,13 +103,23 @@ impl Proc {
     /// # Errors
     /// ENOENT when the process is gone.
     pub fn read_id_map(&self, pid: i32, file: &str) -> Result<Vec<IdRange>> {
+        Ok(self.read(pid, file)?.lines().filter_map(id_range).collect())
+    }
+
+    /// Reads a file of process `pid` that holds one number, such as `oom_score_adj`.
+    #[must_use]
+    pub fn read_number(&self, pid: i32, file: &str) -> Option<i32> {
+        self.read(pid, file).ok()?.trim().parse().ok()
+    }
+
+    fn read(&self, pid: i32, file: &str) -> Result<String> {
         let path = PathBuf::from(format!("{pid}/{file}"));
         let fd = path::open_beneath(self.0.as_fd(), &path, OFlags::RDONLY | OFlags::NOFOLLOW)?;
         let mut text = String::new();
         std::fs::File::from(fd)
             .read_to_string(&mut text)
             .ask(format_args!("read(/proc/{})", path.display()))?;
-        Ok(text.lines().filter_map(id_range).collect())
+        Ok(text)
     }
 
     /// Opens a file of the caller's own entry (`attr/exec`) for writing.
@@ -164,8 +174,24 @@ pub struct IdRange {
 /// # Errors
 /// EPERM, EINVAL as user_namespaces(7) says.
 pub fn write_id_maps(proc: &Proc, pid: i32, uids: &[IdRange], gids: &[IdRange]) -> Result<()> {
-    proc.write(&PathBuf::from(format!("{pid}/uid_map")), &id_map(uids))?;
-    proc.write(&PathBuf::from(format!("{pid}/gid_map")), &id_map(gids))
+    write_id_map(proc, pid, "uid_map", uids)?;
+    write_id_map(proc, pid, "gid_map", gids)
+}
+
+/// Writes one of the id maps, `uid_map` or `gid_map`.
+///
+/// # Errors
+/// As [`write_id_maps`].
+pub fn write_id_map(proc: &Proc, pid: i32, file: &str, ranges: &[IdRange]) -> Result<()> {
+    proc.write(&PathBuf::from(format!("{pid}/{file}")), &id_map(ranges))
+}
+
+/// Forbids setgroups(2) for good in process `pid`'s new user namespace: without it an ordinary user may map no group.
+///
+/// # Errors
+/// EPERM when groups are mapped already.
+pub fn deny_setgroups(proc: &Proc, pid: i32) -> Result<()> {
+    proc.write(&PathBuf::from(format!("{pid}/setgroups")), "deny")
 }
 
 fn id_range(line: &str) -> Option<IdRange> {

@@ -8,6 +8,7 @@ mod counters;
 mod devices;
 mod manager;
 mod oom;
+pub(crate) mod own;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -73,18 +74,39 @@ impl Cgroup {
     /// process is in a cgroup of that name, `Unsupported` when a limit needs a controller that this host lacks. Nothing of the
     /// attempt is left.
     pub fn create(path: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
-        Cgroup::create_in(Path::new(ROOT), path, resources)
+        Cgroup::create_in(Path::new(ROOT), path, resources, Reach::All)
     }
 
-    fn create_in(root: &Path, spelled: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
+    /// The same for somebody who is not root: in the hierarchies where it may, without a list of devices, and nowhere when there is no
+    /// such hierarchy.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`]; `Unsupported` for a limit whose controller is not the caller's to use.
+    pub fn create_where_allowed(path: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
+        Cgroup::create_in(Path::new(ROOT), path, resources, Reach::Allowed)
+    }
+
+    fn create_in(
+        root: &Path,
+        spelled: &str,
+        resources: &oci::Resources,
+        reach: Reach,
+    ) -> Result<(Cgroup, Vec<String>)> {
         let path = CgroupPath::parse(spelled)?;
         let layout = Layout::detect(root).map_err(told)?;
         let mut warnings = Vec::new();
-        let world = match v2_mount(&layout)? {
-            Some(mount) => World::V2(v2::Group::create(mount, &path, resources, &mut warnings)?),
-            None => World::V1(v1::Group::create(&layout, &path, resources, &mut warnings)?),
+        let world = match v2_mount(&layout) {
+            Ok(Some(mount)) => {
+                v2::Group::create(mount, &path, resources, reach, &mut warnings)?.map(World::V2)
+            }
+            Ok(None) => v1::Group::create(&layout, &path, resources, reach, &mut warnings)?.map(World::V1),
+            Err(_) if reach == Reach::Allowed => None,
+            Err(error) => return Err(error),
         };
-        Ok((Cgroup { path, spelled: spelled.to_owned(), world }, warnings))
+        match world {
+            Some(world) => Ok((Cgroup { path, spelled: spelled.to_owned(), world }, warnings)),
+            None => require_no_limits(resources).map(|()| (Cgroup::nowhere(), warnings)),
+        }
     }
 
     /// No cgroup at all: nothing is limited, counted or frozen, and nobody is found by it.
@@ -335,6 +357,27 @@ pub(crate) fn decided(resources: &oci::Resources) -> String {
 /// What cannot be done without one.
 fn no_cgroup() -> Error {
     Error::new(Kind::WrongState, "the container has no cgroup")
+}
+
+/// Without a cgroup nothing is limited, and who asks for a limit relies on it.
+fn require_no_limits(resources: &oci::Resources) -> Result<()> {
+    let limits = convert::v2(resources)?;
+    limits.first().map_or(Ok(()), |limit| {
+        let rule = format!("no limit can be set: {NOT_HANDED_DOWN}");
+        Err(Error::new(Kind::Unsupported, rule).of_field(limit.field))
+    })
+}
+
+/// Why a limit of somebody who is not root cannot be set.
+const NOT_HANDED_DOWN: &str = "no cgroup that has its controller is this user's to use";
+
+/// In which hierarchies a cgroup is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// All that limit anything.
+    All,
+    /// Those in which the caller may.
+    Allowed,
 }
 
 /// The v2 hierarchy, where that is what limits containers; `None` where v1 does.

@@ -8,12 +8,11 @@ use super::convert::{Missing, Setting};
 /// What could not be done and was not asked for by name, one line each.
 pub(super) type Warnings = Vec<String>;
 
-/// Writes one setting to its controller's directory, if there is one.
+/// Writes one setting to its controller's directory.
 ///
 /// # Errors
 /// `Unsupported` when the file is missing and the limit needs it, `InvalidArgument` when the kernel refuses the value.
-pub(super) fn write(dir: Option<&Dir>, setting: &Setting, warnings: &mut Warnings) -> Result<()> {
-    let Some(dir) = dir else { return missing(setting, "no such controller", warnings) };
+pub(super) fn write(dir: &Dir, setting: &Setting, warnings: &mut Warnings) -> Result<()> {
     match dir.write(&setting.file, &setting.value) {
         Ok(()) => Ok(()),
         Err(error) if error.errno() == Some(libc::ENOENT) => missing(setting, "no such file", warnings),

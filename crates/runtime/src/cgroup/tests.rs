@@ -236,7 +236,8 @@ impl Real {
             return None;
         }
         let path = format!("/tinyd-test-{}/{name}", std::process::id());
-        let (cgroup, warnings) = Cgroup::create_in(Path::new(root), &path, &resources(limits)).unwrap();
+        let (cgroup, warnings) =
+            Cgroup::create_in(Path::new(root), &path, &resources(limits), Reach::All).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         Some(Real { cgroup, children: Vec::new() })
     }
@@ -281,7 +282,8 @@ fn lifecycle(root: &str, limits: &str) {
     };
     assert!(pids.contains(&(real.children[0].id() as i32)));
 
-    let taken = Cgroup::create_in(Path::new(root), real.cgroup.path(), &oci::Resources::default());
+    let taken =
+        Cgroup::create_in(Path::new(root), real.cgroup.path(), &oci::Resources::default(), Reach::All);
     assert_eq!(taken.unwrap_err().kind(), Kind::AlreadyExists);
 
     assert!(!real.cgroup.frozen().unwrap());

@@ -57,6 +57,20 @@ impl CgroupPath {
     }
 }
 
+/// Whether the caller may make a cgroup: it may write to the last directory on the way there.
+pub(super) fn may_make(root: &Dir, path: &CgroupPath) -> bool {
+    let Some((_, parents)) = path.0.split_last() else { return false };
+    let Ok(mut last) = root.open_beneath(".") else { return false };
+    for name in parents {
+        match last.open_beneath(name) {
+            Ok(next) => last = next,
+            Err(error) if error.errno() == Some(libc::ENOENT) => break,
+            Err(_) => return false,
+        }
+    }
+    last.is_writable()
+}
+
 /// A directory that has not been removed.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::cgroup::{Dir, Layout, V1Mount};
 
 use super::{
-    Stats,
+    NOT_HANDED_DOWN, Reach, Stats,
     convert::{self, Setting},
     counters, devices,
     oom::OomEvents,
@@ -32,6 +32,7 @@ const FREEZE_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Group {
     members: Vec<Member>,
     tasks: Vec<File>,
+    reach: Reach,
 }
 
 /// The cgroup in one hierarchy.
@@ -55,18 +56,20 @@ impl Group {
         layout: &Layout,
         path: &CgroupPath,
         resources: &oci::Resources,
+        reach: Reach,
         warnings: &mut Warnings,
-    ) -> Result<Group> {
+    ) -> Result<Option<Group>> {
         let settings = convert::v1(resources)?;
         let filter = devices::Filter::new(&resources.devices)?;
-        let mut group = Group { members: Vec::new(), tasks: Vec::new() };
+        let mut group = Group { members: Vec::new(), tasks: Vec::new(), reach };
         let made = group
             .join(layout, path, &settings)
-            .and_then(|()| group.limit(settings, warnings))
+            .and_then(|()| if group.members.is_empty() { Ok(()) } else { group.limit(settings, warnings) })
             .and_then(|()| group.set_devices(&filter, warnings))
             .and_then(|()| group.open_tasks());
         match made {
-            Ok(()) => Ok(group),
+            Ok(()) if group.members.is_empty() && reach == Reach::Allowed => Ok(None),
+            Ok(()) => Ok(Some(group)),
             Err(error) => {
                 group.members.iter().rev().for_each(|member| tree::unmake(&member.root, &member.fresh));
                 Err(error)
@@ -81,6 +84,9 @@ impl Group {
         };
         for mount in layout.v1.iter().filter(wanted) {
             let root = Dir::open(&mount.path).map_err(told)?;
+            if self.reach == Reach::Allowed && !tree::may_make(&root, path) {
+                continue;
+            }
             let cpuset = mount.controllers.iter().any(|name| name == "cpuset");
             let inherit =
                 |parent: &Dir, child: &Dir| if cpuset { inherit_cpuset(parent, child) } else { Ok(()) };
@@ -97,7 +103,7 @@ impl Group {
 
     /// Opens the cgroup where it exists.
     pub(super) fn open(layout: &Layout, path: &CgroupPath) -> Result<Option<Group>> {
-        let mut group = Group { members: Vec::new(), tasks: Vec::new() };
+        let mut group = Group { members: Vec::new(), tasks: Vec::new(), reach: Reach::All };
         for mount in &layout.v1 {
             let root = Dir::open(&mount.path).map_err(told)?;
             if let Some(dir) = gone_is_none(root.open_beneath(&path.relative()))? {
@@ -142,9 +148,14 @@ impl Group {
     fn limit(&self, mut settings: Vec<Setting>, warnings: &mut Warnings) -> Result<()> {
         self.order_memory(&mut settings)?;
         self.order_cpu(&mut settings)?;
-        settings
-            .iter()
-            .try_for_each(|setting| settings::write(self.dir_of(setting.controller), setting, warnings))
+        let absent = match self.reach {
+            Reach::All => "no such controller",
+            Reach::Allowed => NOT_HANDED_DOWN,
+        };
+        settings.iter().try_for_each(|setting| match self.dir_of(setting.controller) {
+            Some(dir) => settings::write(dir, setting, warnings),
+            None => settings::missing(setting, absent, warnings),
+        })
     }
 
     /// The kernel wants `memory <= memory and swap` after each single write: what grows is written with the sum first.
@@ -180,6 +191,10 @@ impl Group {
     }
 
     fn set_devices(&self, filter: &devices::Filter, warnings: &mut Warnings) -> Result<()> {
+        if self.reach == Reach::Allowed {
+            // The kernel leaves the list to root. Who is not can make no node, and open only what it could without a container.
+            return Ok(());
+        }
         let Some(dir) = self.dir_of("devices") else {
             warnings.push("device nodes are not filtered: this host has no devices controller".to_owned());
             return Ok(());

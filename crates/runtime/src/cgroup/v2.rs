@@ -12,7 +12,7 @@ use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::cgroup::Dir;
 
 use super::{
-    Stats,
+    Reach, Stats,
     convert::{self, KEEP_QUOTA, Missing, Setting},
     counters, devices,
     oom::OomEvents,
@@ -38,20 +38,25 @@ impl Group {
         mount: &Path,
         path: &CgroupPath,
         resources: &oci::Resources,
+        reach: Reach,
         warnings: &mut Warnings,
-    ) -> Result<Group> {
+    ) -> Result<Option<Group>> {
         let settings = convert::v2(resources)?;
         let filter = devices::Filter::new(&resources.devices)?;
         let root = Dir::open(mount).map_err(told)?;
+        if reach == Reach::Allowed && !tree::may_make(&root, path) {
+            return Ok(None);
+        }
         let refusals = RefCell::new(Vec::new());
         let enable = |parent: &Dir| enable_controllers(parent, &mut refusals.borrow_mut());
         let made = tree::make(&root, path, enable, |_, _| Ok(()))?;
         let group = Group { root, dir: made.leaf };
         let limited = group
             .limit(&settings, &refusals.borrow(), warnings)
-            .and_then(|()| group.set_devices(&filter, warnings));
+            // Loading the filter is left to root. Who is not can make no node, and open only what it could without a container.
+            .and_then(|()| if reach == Reach::All { group.set_devices(&filter, warnings) } else { Ok(()) });
         match limited {
-            Ok(()) => Ok(group),
+            Ok(()) => Ok(Some(group)),
             Err(error) => {
                 tree::unmake(&group.root, &made.fresh);
                 Err(error)

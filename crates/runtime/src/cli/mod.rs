@@ -27,6 +27,8 @@ struct World {
     root: Root,
     /// Who makes the cgroups of new containers.
     manager: CgroupManager,
+    /// Whether those are made where this user may, if anywhere; unless it is not said.
+    rootless: Option<bool>,
     log: Log,
 }
 
@@ -80,8 +82,7 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
         print!("{}", help::overview());
         return Ok(0);
     }
-    let manager = manager(global)?;
-    check_rootless(global)?;
+    let (manager, rootless) = (manager(global)?, rootless(global)?);
     let name = args.remove(0);
     let verb = verbs::find(&name.to_string_lossy())?;
     let mut given = args::read(&mut args, verb.options, verb.until)?;
@@ -94,16 +95,8 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
         print!("{}", help::of(verb));
         return Ok(0);
     }
-    let world = World { root: Root::new(global.get("root").map(PathBuf::from)), manager, log };
+    let world = World { root: Root::new(global.get("root").map(PathBuf::from)), manager, rootless, log };
     (verb.run)(&world, &given)
-}
-
-/// Whether what an ordinary user may not do with cgroups is an error is decided by who asks, and by nothing that is written.
-fn check_rootless(global: &Given) -> Result<()> {
-    match global.get("rootless") {
-        None | Some("true" | "false" | "auto" | "1" | "0") => Ok(()),
-        Some(other) => Err(Error::invalid("--rootless", format!("{other:?} is none of true, false, auto"))),
-    }
 }
 
 /// Who makes cgroups: runc's word for it, or crun's.
@@ -116,4 +109,14 @@ fn manager(global: &Given) -> Result<CgroupManager> {
         ("--cgroup-manager", manager)
     };
     manager.require().map_err(|error| error.of_field(field))
+}
+
+/// As runc has it.
+fn rootless(global: &Given) -> Result<Option<bool>> {
+    match global.get("rootless") {
+        None | Some("auto") => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(other) => Err(Error::invalid("--rootless", format!("{other:?} is none of true, false, auto"))),
+    }
 }

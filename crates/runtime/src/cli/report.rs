@@ -232,6 +232,7 @@ mod tests {
             idmap_root: false,
             joined_ids: None,
             no_pivot: false,
+            caller: crate::caller::Caller::Machine,
         };
         plan::plan(&first_spec(), context).unwrap();
     }

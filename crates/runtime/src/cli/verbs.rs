@@ -273,6 +273,7 @@ fn fds(given: &Given, activated: bool) -> Result<Fds> {
 fn create_options(world: &World, given: &Given) -> Result<CreateOptions> {
     Ok(CreateOptions {
         manager: world.manager,
+        rootless: world.rootless,
         extra: Extra {
             fds: fds(given, true)?,
             no_pivot: given.has("no-pivot"),

@@ -15,7 +15,8 @@ use super::{
     seal,
 };
 use crate::{
-    cgroup::CgroupManager,
+    caller::Caller,
+    cgroup::{self, CgroupManager},
     launch::{self, Extra, Fds, Gate, Launch, Prepared, Stdio, kernel, step},
     plan,
 };
@@ -33,10 +34,19 @@ pub struct CreateOptions {
     pub console_socket: Option<PathBuf>,
     /// Who makes its cgroup.
     pub manager: CgroupManager,
+    /// Whether that is made where the caller may, if anywhere; for everybody but root of the machine when it is not said.
+    pub rootless: Option<bool>,
     /// Rarer wishes.
     pub extra: Extra,
     /// The step that fails, for tests.
     pub failpoint: String,
+}
+
+impl CreateOptions {
+    /// Whether its cgroup is made where the caller may, if anywhere.
+    fn takes_what_it_gets(&self, bundle: &Bundle) -> bool {
+        self.rootless.unwrap_or(bundle.caller.is_rootless())
+    }
 }
 
 /// The descriptors that a process keeps: those of socket activation (sd_listen_fds(3)), when they are this process's and it may have
@@ -64,6 +74,8 @@ pub(super) struct Bundle {
     pub(super) dir: PathBuf,
     pub(super) spec: oci::Spec,
     pub(super) bytes: Vec<u8>,
+    /// Who this process is.
+    pub(super) caller: Caller,
 }
 
 /// Creates a container that waits for `start`. Returns warnings.
@@ -78,11 +90,11 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     if wants_terminal && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
     }
-    let claimed = claim(&place, &bundle, options.manager)?;
+    let claimed = claim(&place, &bundle, options)?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
-    let made = notify.and(gate).and_then(|gate| prepare(&place, &bundle, stdio?, gate, options));
+    let made = notify.and(gate).and_then(|gate| prepare(&place, (&bundle, &claimed), stdio?, gate, options));
     let mut prepared = undo_claim(&place, made)?;
     let finished = finish(&place, claimed, &mut prepared, options);
     match finished {
@@ -99,19 +111,13 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
 }
 
 /// Writes down who is about to be made.
-pub(super) fn claim(place: &Place, bundle: &Bundle, manager: CgroupManager) -> Result<Record> {
-    let given = bundle
-        .spec
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.cgroups_path.clone())
-        .filter(|path| !path.is_empty());
+pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<Record> {
+    let manager = options.manager;
     let record = Record {
         bundle: bundle.dir.clone(),
         cgroup: match manager {
-            CgroupManager::Cgroupfs | CgroupManager::Systemd => {
-                given.unwrap_or_else(|| launch::default_cgroup(&place.id))
-            }
+            CgroupManager::Cgroupfs if options.takes_what_it_gets(bundle) => near(bundle, &place.id)?,
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => launch::cgroup_of(&bundle.spec, &place.id),
             CgroupManager::Disabled => String::new(),
         },
         manager,
@@ -122,10 +128,20 @@ pub(super) fn claim(place: &Place, bundle: &Bundle, manager: CgroupManager) -> R
     Ok(record)
 }
 
+/// The cgroup of somebody who is not root: one whose path is not absolute is near the caller's own.
+fn near(bundle: &Bundle, id: &str) -> Result<String> {
+    let given = bundle.spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+    match given.filter(|path| !path.is_empty()) {
+        Some(path) if path.starts_with('/') => Ok(path.to_owned()),
+        Some(path) => cgroup::own::near(path),
+        None => cgroup::own::near(&launch::default_cgroup(id)),
+    }
+}
+
 /// Makes the container; relative paths are the bundle's.
 pub(super) fn prepare(
     place: &Place,
-    bundle: &Bundle,
+    (bundle, claimed): (&Bundle, &Record),
     stdio: Stdio,
     gate: Gate,
     options: &CreateOptions,
@@ -145,6 +161,9 @@ pub(super) fn prepare(
         gate,
         init: false,
         manager: options.manager,
+        cgroup: &claimed.cgroup,
+        takes_what_it_gets: options.takes_what_it_gets(bundle),
+        caller: bundle.caller,
         extra: options.extra,
         failpoint: &options.failpoint,
     })
@@ -170,6 +189,7 @@ pub(super) fn finish(
     prepared: &mut Prepared,
     options: &CreateOptions,
 ) -> Result<()> {
+    let record = if prepared.cgroup.is_somewhere() { record } else { record.without_cgroup() };
     place.write(&Record { process: Some(Init::of(prepared.pid)?), ..record })?;
     if let (Some(socket), Some(master)) = (&options.console_socket, &prepared.terminal) {
         console::send_master(socket, master.as_fd())?;
@@ -229,7 +249,7 @@ impl Bundle {
         })?;
         let bytes = fs::read_limited(OwnedFd::from(file), BYTES_MAX).map_err(step("read config.json"))?;
         let (spec, bytes) = parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
-        Ok(Bundle { dir, spec, bytes })
+        Ok(Bundle { dir, spec, bytes, caller: Caller::of_this_process()? })
     }
 
     pub(super) fn wants_terminal(&self) -> bool {
@@ -238,7 +258,10 @@ impl Bundle {
 
     /// Keeps the runtime's own file out of the container's reach, when its root could write it.
     pub(super) fn protect_runtime(&self) -> Result<()> {
-        if self.root_is_the_hosts() { seal::require_unwritable_image() } else { Ok(()) }
+        if self.caller.is_rootless() || self.root_is_the_hosts() {
+            return seal::require_unwritable_image(self.caller);
+        }
+        Ok(())
     }
 
     /// Whether the container's root may write what belongs to the host's root.

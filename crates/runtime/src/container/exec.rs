@@ -17,6 +17,7 @@ use super::{
     state::observe,
 };
 use crate::{
+    caller::Caller,
     exec::{self, Target},
     hooks,
     launch::{Fds, Stdio, kernel, step},
@@ -65,7 +66,8 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
         return Err(Error::new(Kind::WrongState, message));
     };
     let spec = place.spec()?;
-    seal::require_unwritable_image()?;
+    let caller = Caller::of_this_process()?;
+    seal::require_unwritable_image(caller)?;
     let added = added(&spec, options)?;
     if added.terminal && options.detach && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
@@ -82,6 +84,7 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
         spec: &spec,
         state: &state,
         fds: options.fds,
+        caller,
     };
     let stdio = if added.terminal { Stdio::Terminal } else { console::inherited()? };
     let running = exec::exec(target, &added, &seccomp_of(&spec), stdio)?;

@@ -16,6 +16,7 @@ use tinyd_core::{Error, Kind, Result, error::chain, oci};
 use tinyd_sys::{fs, process};
 
 use crate::{
+    caller::Caller,
     cgroup::{Cgroup, CgroupManager},
     launch::{kernel, step},
 };
@@ -54,6 +55,11 @@ pub(super) struct Init {
 }
 
 impl Record {
+    /// The same for a container that has got none.
+    pub(super) fn without_cgroup(self) -> Record {
+        Record { cgroup: String::new(), manager: CgroupManager::Disabled, ..self }
+    }
+
     /// Its cgroup.
     ///
     /// # Errors
@@ -71,8 +77,7 @@ impl Root {
     #[must_use]
     pub fn new(given: Option<PathBuf>) -> Root {
         let usual = || {
-            let private =
-                std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+            let private = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty() && !is_root());
             private.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join("tinyrun")
         };
         Root(given.unwrap_or_else(usual))
@@ -107,6 +112,14 @@ impl Root {
     }
 }
 
+/// Whether this process is root as the machine's users know it: not somebody who is root of a user namespace alone, and has kept the
+/// user's name.
+fn is_root() -> bool {
+    let keeps_name = std::env::var_os("USER").is_none_or(|user| user != "root");
+    let in_namespace = || Caller::of_this_process().is_ok_and(|caller| caller == Caller::Namespace);
+    rustix::process::geteuid().is_root() && !(keeps_name && in_namespace())
+}
+
 /// The specification leaves ids open; these are safe as a file name and in a cgroup path.
 fn check_id(id: &str) -> Result<()> {
     const BYTES_MAX: usize = 1024;
@@ -135,7 +148,8 @@ impl Place {
             Err(rustix::io::Errno::NOENT) => {
                 std::fs::create_dir_all(root)
                     .map_err(|error| kernel(&format!("make {}", root.display()), &error))?;
-                rustix::fs::chmod(root, Mode::RWXU).map_err(|error| kernel("chmod(records)", &error))?;
+                rustix::fs::chmod(root, self.mode_of_records())
+                    .map_err(|error| kernel("chmod(records)", &error))?;
                 rustix::fs::mkdir(&self.dir, Mode::RWXU).map_err(|error| self.taken(error))?;
             }
             made => made.map_err(|error| self.taken(error))?,
@@ -147,6 +161,12 @@ impl Place {
             // Nothing of the container is there yet. The first failure is the one to tell.
             let _ = self.remove();
         })
+    }
+
+    /// In a user's own directory what is old may be swept away, unless it is marked as in use.
+    fn mode_of_records(&self) -> Mode {
+        let swept = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| self.dir.starts_with(dir));
+        if swept { Mode::RWXU | Mode::SVTX } else { Mode::RWXU }
     }
 
     fn taken(&self, error: rustix::io::Errno) -> Error {

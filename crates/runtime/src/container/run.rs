@@ -41,7 +41,7 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     }
     // Before the clone: a signal that comes meanwhile waits to be handed on.
     let signals = if detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
-    let claimed = claim(&place, &bundle, options.manager)?;
+    let claimed = claim(&place, &bundle, options)?;
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     if !detach && !run.no_subreaper {
         // Without a PID namespace of its own they would be the host's.
@@ -50,7 +50,9 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
             .map_err(|error| kernel("prctl(PR_SET_CHILD_SUBREAPER)", &error))?;
     }
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
-    let made = notify.and(stdio).and_then(|stdio| prepare(&place, &bundle, stdio, Gate::Caller, options));
+    let made = notify
+        .and(stdio)
+        .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, Gate::Caller, options));
     let mut prepared = undo_claim(&place, made)?;
     let started = finish(&place, claimed, &mut prepared, options)
         .and_then(|()| Notify::open(&place.dir))

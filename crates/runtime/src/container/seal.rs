@@ -12,14 +12,17 @@ use std::{
     },
 };
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{Access, AtFlags, CWD, MemfdFlags, SealFlags, accessat};
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::{
     mount::{self, Attr},
     process::{self, Strings},
 };
 
-use crate::launch::{kernel, step};
+use crate::{
+    caller::Caller,
+    launch::{kernel, step},
+};
 
 /// Says that this is the second execution, so that there is never a third.
 const MARK: &str = "TINYRUN_SEALED=1";
@@ -28,7 +31,10 @@ const MARK: &str = "TINYRUN_SEALED=1";
 ///
 /// # Errors
 /// When there is no way to one.
-pub(super) fn require_unwritable_image() -> Result<()> {
+pub(super) fn require_unwritable_image(caller: Caller) -> Result<()> {
+    if caller.is_rootless() && is_somebody_elses(caller) {
+        return Ok(());
+    }
     if process::own_image_is_unwritable().map_err(step("look at the runtime's own file"))? {
         return Ok(());
     }
@@ -48,6 +54,15 @@ pub(super) fn require_unwritable_image() -> Result<()> {
     let env = env.chain([c_string(MARK.into())]).collect();
     let error = process::execve_fd(image.as_fd(), &Strings::new(args), &Strings::new(env));
     Err(step("execute the runtime again")(error))
+}
+
+/// Whether the file belongs to somebody whom a container of this caller's cannot be, and is not for others to write.
+fn is_somebody_elses(caller: Caller) -> bool {
+    let own = c"/proc/self/exe";
+    let writes = accessat(CWD, own, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    let is_roots = rustix::fs::stat(own).is_ok_and(|stat| stat.st_uid == 0);
+    // Root of a user namespace may write what belongs to anybody in it.
+    !writes && (caller == Caller::Namespace || is_roots)
 }
 
 fn c_string(bytes: Vec<u8>) -> CString {

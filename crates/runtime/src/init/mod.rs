@@ -34,13 +34,15 @@ pub(crate) use self::{
     terminal::open as open_terminal,
 };
 use crate::{
+    caller::Caller,
+    cgroup::Cgroup,
     launch::{
-        Extra, Gate, Stdio, View, agent, failpoint, kernel,
+        Extra, Gate, Stdio, View, agent, cgroup_view, failpoint, kernel,
         labels::Labels,
-        step,
+        sources, step,
         sync::{Heard, Phase, Sync},
     },
-    plan::{Plan, Step},
+    plan::{Plan, Step, mounts::SourceKind},
     seccomp::Filter,
 };
 
@@ -61,6 +63,10 @@ pub struct Child<'a> {
     pub tasks: &'a [File],
     /// What is seen at /sys/fs/cgroup.
     pub cgroup_view: Option<View>,
+    /// What it opens its sources and that view with, where only it can.
+    pub(crate) inside: Option<(sources::Context<'a>, &'a Cgroup)>,
+    /// Who asked for it.
+    pub caller: Caller,
     /// Standard streams.
     pub stdio: Stdio,
     /// Where to wait before the program.
@@ -77,6 +83,8 @@ pub struct Child<'a> {
     pub state: &'a oci::ContainerState,
     /// The host's procfs.
     pub proc: &'a Proc,
+    /// What could not be done, one line each.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Becomes the container's first process.
@@ -99,6 +107,7 @@ impl Child<'_> {
         self.enter_namespaces()?;
         failpoint(self.failpoint, "mounts")?;
         let mut walk = Walk::new(std::mem::take(&mut self.sources), self.cgroup_view.take(), self.failpoint);
+        walk.warnings.append(&mut self.warnings);
         let plan = self.plan;
         for step in &plan.steps {
             if *step == Step::Hooks {
@@ -149,9 +158,11 @@ impl Child<'_> {
     }
 
     fn enter_namespaces(&mut self) -> Result<()> {
-        // Whoever shares a PID namespace with this process may neither trace it nor look at its descriptors, which are the
-        // host's until the program is executed.
-        process::set_not_dumpable().map_err(step("join namespaces"))?;
+        // An ordinary user could not map the ids of a process that is out of its reach. Nobody else is in its new user namespace, and
+        // nobody outside of the host's has a right over it, while it waits for that.
+        if !(self.caller == Caller::User && self.plan.namespaces.makes(flag::USER)) {
+            hide()?;
+        }
         for (kind, namespace) in self.joins.drain(..) {
             if self.plan.namespaces.joined_by_caller(kind) {
                 continue;
@@ -159,7 +170,7 @@ impl Child<'_> {
             let is_inside = kind == flag::USER && self.plan.namespaces.born_in_joined_user();
             if !is_inside {
                 if kind == flag::USER {
-                    leave_groups()?;
+                    leave_groups(self.caller)?;
                 }
                 ns::join(namespace.as_fd(), kind).map_err(step("join namespaces"))?;
             }
@@ -171,7 +182,15 @@ impl Child<'_> {
         }
         if self.plan.namespaces.makes(flag::USER) {
             self.wait_for_mapped()?;
+            hide()?;
+            // Still as the user outside: what it can read its container's root, who may be another one, perhaps cannot.
+            self.open_inside(|source| !matches!(source, SourceKind::Dev { .. }))?;
             become_root()?;
+        }
+        self.open_inside(|_| true)?;
+        if let Some((_, cgroup)) = self.inside {
+            // From a cgroup namespace of its own it could not say where it is.
+            self.cgroup_view = cgroup_view(self.plan, cgroup)?;
         }
         let late = self.plan.namespaces.new & self.plan.namespaces.late();
         if late != 0 {
@@ -180,9 +199,23 @@ impl Child<'_> {
         Ok(())
     }
 
+    /// Opens those sources of its own that are wanted now.
+    fn open_inside(&mut self, is_wanted: impl Fn(&SourceKind) -> bool) -> Result<()> {
+        let Some((context, _)) = self.inside else { return Ok(()) };
+        let plan = &self.plan.sources;
+        let due = plan.iter().zip(&mut self.sources).filter(|(_, open)| open.is_none());
+        for (source, open) in due.filter(|(source, _)| is_wanted(&source.what)) {
+            *open = Some(sources::open(source, context, &mut self.warnings)?);
+        }
+        Ok(())
+    }
+
     /// Waits until ids are mapped, and takes the mounts that had to wait for that.
     fn wait_for_mapped(&mut self) -> Result<()> {
         let (_, mut fds) = self.sync.hear_phase(Phase::Mapped)?;
+        if self.inside.is_some() {
+            return Ok(());
+        }
         let due = self.sources.iter().filter(|source| source.is_none()).count();
         while fds.len() < due {
             fds.extend(self.sync.hear_phase(Phase::Mapped)?.1);
@@ -233,9 +266,18 @@ pub(crate) fn leave_keys() -> Result<()> {
     }
 }
 
-/// Leaves the host's groups before a user namespace is joined that may forbid it afterwards.
-pub(crate) fn leave_groups() -> Result<()> {
-    creds::set_groups(&[]).map_err(step("leave the groups"))
+/// Leaves the host's groups before a user namespace is joined that may forbid it afterwards. An ordinary user stays in its own.
+pub(crate) fn leave_groups(caller: Caller) -> Result<()> {
+    match (creds::set_groups(&[]), caller) {
+        (Err(error), Caller::User) if error.errno() == Some(libc::EPERM) => Ok(()),
+        (left, Caller::Machine | Caller::Namespace | Caller::User) => left.map_err(step("leave the groups")),
+    }
+}
+
+/// Whoever shares a PID namespace with this process may neither trace it nor look at its descriptors, which are the host's until
+/// the program is executed.
+fn hide() -> Result<()> {
+    process::set_not_dumpable().map_err(step("join namespaces"))
 }
 
 /// Becomes root of the user namespace that was entered, with no group of the host's left.

@@ -11,7 +11,7 @@ use tinyd_core::Result;
 use tinyd_sys::mount;
 
 use super::{kernel, step};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, own::Own};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -38,20 +38,8 @@ pub(super) fn open(cgroup: &Cgroup) -> Result<View> {
         let below = cgroup.path().trim_start_matches('/');
         return view(cgroup.clone_fd().is_some(), |_| Some(below));
     }
-    const OWN: &str = "/proc/self/cgroup";
-    let own = std::fs::read_to_string(OWN).map_err(|error| kernel(&format!("read {OWN}"), &error))?;
-    view(own.lines().count() == 1, |hierarchy| below(&own, hierarchy))
-}
-
-/// Where a process is below the root of a hierarchy, from its /proc/PID/cgroup. None for one that is above the root that is seen.
-fn below<'a>(own: &'a str, hierarchy: &str) -> Option<&'a str> {
-    let mut lines = own.lines().filter_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        let name = controllers.strip_prefix("name=").unwrap_or(controllers);
-        Some((if name.is_empty() { "unified" } else { name }, path.trim_start_matches('/')))
-    });
-    let (_, path) = lines.find(|(name, _)| *name == hierarchy)?;
-    (!path.split('/').any(|part| part == "..")).then_some(path)
+    let own = Own::read()?;
+    view(own.is_unified(), |hierarchy| own.below(hierarchy))
 }
 
 fn view<'a>(unified: bool, below: impl Fn(&str) -> Option<&'a str>) -> Result<View> {
@@ -78,20 +66,4 @@ fn c_path(path: &Path) -> CString {
     use std::os::unix::ffi::OsStrExt;
     // Neither a directory entry nor a checked cgroup path has a NUL.
     CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_a_process_is() {
-        let own = "9:name=systemd:/user.slice\n4:cpu,cpuacct:/a/b\n3:memory:/\n2:pids:/../x\n0::/u\n";
-        assert_eq!(below(own, "systemd"), Some("user.slice"));
-        assert_eq!(below(own, "cpu,cpuacct"), Some("a/b"));
-        assert_eq!(below(own, "memory"), Some(""));
-        assert_eq!(below(own, "unified"), Some("u"));
-        assert_eq!(below(own, "pids"), None);
-        assert_eq!(below(own, "devices"), None);
-    }
 }

@@ -10,17 +10,22 @@ use tinyd_sys::{
 };
 
 use super::{
-    step,
+    rootless, step,
     sync::{Phase, Sync},
 };
-use crate::{cgroup::Cgroup, init, plan::namespaces::IdMaps};
+use crate::{caller::Caller, cgroup::Cgroup, init, plan::namespaces::IdMaps};
 
 /// Maps the ids of process `pid`'s new user namespace, and opens it.
 ///
 /// # Errors
 /// The kernel's refusal, such as EPERM for ids that the caller may not map.
-pub(super) fn map(proc: &Proc, pid: i32, ids: &IdMaps) -> Result<OwnedFd> {
-    ns::write_id_maps(proc, pid, &ids.uids, &ids.gids).map_err(step("map ids"))?;
+pub(super) fn map(proc: &Proc, pid: i32, ids: &IdMaps, caller: Caller) -> Result<OwnedFd> {
+    match caller {
+        Caller::Machine | Caller::Namespace => {
+            ns::write_id_maps(proc, pid, &ids.uids, &ids.gids).map_err(step("map ids"))?;
+        }
+        Caller::User => rootless::map(proc, pid, ids)?,
+    }
     proc.namespace(pid, "user").map_err(step("open the user namespace"))
 }
 
@@ -64,12 +69,28 @@ fn read(pid: i32) -> Result<IdMaps> {
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(super) fn born_in(user: BorrowedFd<'_>, cgroup: &Cgroup) -> Result<Forked> {
+pub(super) fn born_in(user: BorrowedFd<'_>, cgroup: &Cgroup, caller: Caller) -> Result<Forked> {
+    let in_between = || {
+        enter_user_namespace(cgroup, caller, || ns::join(user, flag::USER))?;
+        process::clone_sibling(flag::PID).map_err(step("clone"))
+    };
+    through_another(cgroup, in_between)
+}
+
+/// Clones a process from one in between that is on its way somewhere where this one cannot go, as it could not come back. It is this
+/// process's child all the same.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn through_another(
+    cgroup: &Cgroup,
+    in_between: impl FnOnce() -> Result<Forked>,
+) -> Result<Forked> {
     let (mut ours, mut theirs) = Sync::pair()?;
     let between = process::clone3(0, cgroup.clone_fd()).map_err(step("clone"))?;
     let Forked::Parent { pidfd: between, .. } = between else {
         drop(ours);
-        match in_between(user) {
+        match in_between() {
             Ok(Forked::Child) => return Ok(Forked::Child),
             Ok(Forked::Parent { pid, .. }) => drop(theirs.say(Phase::Ready, &pid.to_ne_bytes(), &[])),
             Err(error) => theirs.say_failed(&error),
@@ -86,12 +107,21 @@ pub(super) fn born_in(user: BorrowedFd<'_>, cgroup: &Cgroup) -> Result<Forked> {
     Ok(Forked::Parent { pid, pidfd })
 }
 
-fn in_between(user: BorrowedFd<'_>) -> Result<Forked> {
+/// Becomes root of the user namespace that `join` joins.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn enter_user_namespace(
+    cgroup: &Cgroup,
+    caller: Caller,
+    join: impl FnOnce() -> tinyd_sys::Result<()>,
+) -> Result<()> {
+    // A v1 cgroup that is a user's is entered as that user.
+    init::enter_cgroup(cgroup.procs())?;
     process::set_not_dumpable().map_err(step("join namespaces"))?;
-    init::leave_groups()?;
-    ns::join(user, flag::USER).map_err(step("join namespaces"))?;
-    init::become_root()?;
-    process::clone_sibling(flag::PID).map_err(step("clone"))
+    init::leave_groups(caller)?;
+    join().map_err(step("join namespaces"))?;
+    init::become_root()
 }
 
 /// A user namespace with these maps and nobody in it.
@@ -106,7 +136,7 @@ pub(super) fn namespace_of(proc: &Proc, ids: &IdMaps) -> Result<OwnedFd> {
             let _ = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 3600, tv_nsec: 0 });
         },
         Forked::Parent { pid, pidfd } => {
-            let namespace = map(proc, pid, ids);
+            let namespace = map(proc, pid, ids, Caller::Machine);
             process::kill_and_reap(pidfd.as_fd());
             namespace
         }

@@ -26,22 +26,22 @@ use crate::plan::{
 
 /// What sources are opened with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// What the root is made of.
-    pub(super) rootfs: &'a Rootfs,
+    pub(crate) rootfs: &'a Rootfs,
     /// What relative paths are relative to.
-    pub(super) bundle: &'a Path,
+    pub(crate) bundle: &'a Path,
     /// The host's procfs.
-    pub(super) proc: &'a Proc,
+    pub(crate) proc: &'a Proc,
     /// The container's user namespace, once it exists.
-    pub(super) userns: Option<BorrowedFd<'a>>,
+    pub(crate) userns: Option<BorrowedFd<'a>>,
 }
 
 /// Opens a source.
 ///
 /// # Errors
 /// `InvalidArgument` for a path that is not there, `Unsupported` for a file system that cannot show other ids.
-pub(super) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
+pub(crate) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
     match &source.what {
         SourceKind::Root { propagation, attributes } => {
             let root = root(*propagation, &source.idmap, context)?;

@@ -17,6 +17,15 @@ pub struct Dev {
     pub owner: (u32, u32),
 }
 
+impl Dev {
+    /// Has empty files in the places of its nodes, for mounts of the host's.
+    pub(super) fn become_places(&mut self) {
+        for (_, node) in self.nodes.iter_mut().filter(|(_, node)| node.kind != FileType::Fifo) {
+            *node = Node { kind: FileType::RegularFile, major: 0, minor: 0, ..*node };
+        }
+    }
+}
+
 /// Symbolic links of every /dev: name, target.
 pub const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),

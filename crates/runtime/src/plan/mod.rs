@@ -26,6 +26,7 @@ use self::{
     process::ProcessPlan,
     sysctl::Sysctl,
 };
+use crate::caller::Caller;
 
 /// Everything about a container that is to be made.
 #[derive(Debug)]
@@ -101,6 +102,8 @@ pub struct Context<'a> {
     pub joined_ids: Option<&'a namespaces::IdMaps>,
     /// Whether the old root stays below the new one.
     pub no_pivot: bool,
+    /// Who asks for the container.
+    pub caller: Caller,
 }
 
 /// Turns a configuration into a plan.
@@ -174,8 +177,13 @@ fn steps(
     let place = spec.root.as_ref().filter(|_| hooks.at_creation());
     steps.push(Step::Root { place: place.map(|root| context.bundle.join(&root.path)) });
     let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
-    let mounts_context =
-        mounts::Context { bundle: context.bundle, namespaces, devices: &linux.devices, label };
+    let mounts_context = mounts::Context {
+        bundle: context.bundle,
+        namespaces,
+        devices: &linux.devices,
+        label,
+        caller: context.caller,
+    };
     steps.extend(mounts::plan(&spec.mounts, mounts_context, sources)?.into_iter().map(Step::Mount));
     steps.push(Step::WorkingDirectory(process.cwd.clone()));
     if hooks.at_creation() {
@@ -316,6 +324,7 @@ mod tests {
             idmap_root: false,
             joined_ids: None,
             no_pivot: false,
+            caller: Caller::Machine,
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
     namespaces::{self, IdMaps, Namespaces},
     options::{self, IdmapOption, Options},
 };
+use crate::caller::Caller;
 
 /// A detached mount that the parent prepares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +164,8 @@ pub struct Context<'a> {
     pub devices: &'a [oci::Device],
     /// The SELinux label of what is mounted anew.
     pub label: Option<&'a str>,
+    /// Who asks for the container.
+    pub caller: Caller,
 }
 
 /// File systems whose label is the policy's and not the container's.
@@ -184,14 +187,32 @@ pub fn plan(mounts: &[oci::Mount], context: Context<'_>, sources: &mut Vec<Sourc
             ..oci::Mount::default()
         };
         planned.push(one("linux.devices", &tmpfs, context, sources)?);
+        planned.extend(bound_devices(context, sources)?);
     }
     for (at, mount) in mounts.iter().enumerate() {
-        planned.push(one(&format!("mounts[{at}]"), mount, context, sources)?);
+        let mount = one(&format!("mounts[{at}]"), mount, context, sources)?;
+        let is_dev = matches!(sources.last(), Some(Source { what: SourceKind::Dev { .. }, .. }));
+        planned.push(mount);
+        if is_dev {
+            planned.extend(bound_devices(context, sources)?);
+        }
     }
     for (field, path, node) in devices::elsewhere(context.devices)? {
-        planned.push(device(&field, path, node, context.namespaces, sources)?);
+        planned.push(device(&field, path, node, context, sources)?);
     }
     Ok(planned)
+}
+
+/// The nodes of a /dev whose maker can make none: the host's own, over the files that were made in their places.
+fn bound_devices(context: Context<'_>, sources: &mut Vec<Source>) -> Result<Vec<Mount>> {
+    if context.caller.makes_nodes() {
+        return Ok(Vec::new());
+    }
+    let nodes = devices::plan(context.devices, None)?.nodes.into_iter();
+    let nodes = nodes.filter(|(_, node)| node.kind != FileType::Fifo);
+    nodes
+        .map(|(name, node)| device("linux.devices", Path::new("/dev").join(name), node, context, sources))
+        .collect()
 }
 
 /// A device that is not in /dev. A user namespace cannot make one, only show one that is there.
@@ -199,12 +220,13 @@ fn device(
     field: &str,
     destination: PathBuf,
     node: Node,
-    namespaces: &Namespaces,
+    context: Context<'_>,
     sources: &mut Vec<Source>,
 ) -> Result<Mount> {
     check_proc(field, &destination, false)?;
     let field = format!("{field} ({})", destination.display());
-    let what = if namespaces.has(flag::USER) && node.kind != FileType::Fifo {
+    let makes_nodes = context.caller.makes_nodes() && !context.namespaces.has(flag::USER);
+    let what = if !makes_nodes && node.kind != FileType::Fifo {
         let path = CString::new(destination.as_os_str().as_bytes())
             .map_err(|_| Error::invalid(field.as_str(), "its path has a NUL"))?;
         let what = SourceKind::Device { path, node };
@@ -228,7 +250,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
     if options.copy_up && (mount.kind.as_deref() != Some("tmpfs") || destination == Path::new("/dev")) {
         return Err(Error::invalid(format!("{field}.options"), "tmpcopyup is for a tmpfs, and not for /dev"));
     }
-    let what = match classify(mount, &options, &destination, context.namespaces) {
+    let what = match classify(mount, &options, &destination, context) {
         Class::Bind { path, recursive } => {
             check_proc(field, &destination, true)?;
             sources.push(bind(&named, mount, &options, &path, recursive, &destination, context)?);
@@ -236,7 +258,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
         }
         Class::Dev => {
             refuse_idmap(field, mount, &options)?;
-            let dev = devices::plan(context.devices, context.namespaces.id_maps())?;
+            let dev = dev(context)?;
             let data = labelled(options.data, context.label);
             let what = SourceKind::Dev { dev, data, attributes: options.attr.set };
             sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
@@ -253,10 +275,25 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
             let propagation = options.attr.propagation | options.attr_all.propagation;
             let attr = Attr { set: options.attr.set | options.attr_all.set, clear: 0, propagation };
             let label = context.label.filter(|_| !UNLABELLED.contains(&kind.as_str()));
-            What::Fs { kind, source, data: labelled(options.data, label), attr, copy_up: options.copy_up }
+            let mut data = labelled(options.data, label);
+            if kind == "devpts" {
+                data.retain(|option| is_mapped(option, context.namespaces));
+            }
+            What::Fs { kind, source, data, attr, copy_up: options.copy_up }
         }
     };
     Ok(Mount { field: named, destination, what })
+}
+
+/// A /dev as whoever makes it sees its owner.
+fn dev(context: Context<'_>) -> Result<Dev> {
+    let is_inside = context.caller.opens_inside(context.namespaces);
+    let ids = context.namespaces.id_maps().filter(|_| !is_inside);
+    let mut dev = devices::plan(context.devices, ids)?;
+    if !context.caller.makes_nodes() {
+        dev.become_places();
+    }
+    Ok(dev)
 }
 
 fn labelled(mut data: FsData, label: Option<&str>) -> FsData {
@@ -264,6 +301,18 @@ fn labelled(mut data: FsData, label: Option<&str>) -> FsData {
         data.extend(label.map(|label| ("context".to_owned(), Some(label.to_owned()))));
     }
     data
+}
+
+/// Whether an option names no owner that this container does not have. Its terminals belong to the group `tty` in every configuration,
+/// and few ordinary users have that to give: they belong to their user's group then.
+fn is_mapped((key, value): &(String, Option<String>), namespaces: &Namespaces) -> bool {
+    let id = value.as_deref().and_then(|value| value.parse::<u32>().ok());
+    let (Some(ids), Some(id)) = (namespaces.id_maps(), id) else { return true };
+    match key.as_str() {
+        "uid" => ids.host_uid(id).is_some(),
+        "gid" => ids.host_gid(id).is_some(),
+        _ => true,
+    }
 }
 
 /// What a file system is told: a name, and a value where it takes one.
@@ -289,13 +338,14 @@ enum Class {
     Fs { kind: String },
 }
 
-fn classify(mount: &oci::Mount, options: &Options, destination: &Path, namespaces: &Namespaces) -> Class {
+fn classify(mount: &oci::Mount, options: &Options, destination: &Path, context: Context<'_>) -> Class {
     let kind = mount.kind.as_deref().unwrap_or("");
     if let Some(recursive) = options.bind.or((kind == "bind").then_some(false)) {
         return Class::Bind { path: mount.source.clone().unwrap_or_default(), recursive };
     }
-    // In a user namespace of its own the container has no right to a new view of what is the host's; it gets the host's view.
-    let foreign = |owner: u64| namespaces.has(flag::USER) && !namespaces.has(owner);
+    // In a user namespace the container has no right to a new view of what is the host's; it gets the host's view.
+    let in_user_namespace = context.namespaces.has(flag::USER) || context.caller.is_rootless();
+    let foreign = |owner: u64| in_user_namespace && !context.namespaces.has(owner);
     match kind {
         "sysfs" if foreign(flag::NET) => Class::Bind { path: "/sys".into(), recursive: true },
         "proc" if foreign(flag::PID) => Class::Bind { path: "/proc".into(), recursive: true },
@@ -436,8 +486,13 @@ mod tests {
 
     fn plan_one(mount: oci::Mount, new: u64) -> Result<(Mount, Vec<Source>)> {
         let namespaces = namespaces(new);
-        let context =
-            Context { bundle: Path::new("/bundle"), namespaces: &namespaces, devices: &[], label: Some("l") };
+        let context = Context {
+            bundle: Path::new("/bundle"),
+            namespaces: &namespaces,
+            devices: &[],
+            label: Some("l"),
+            caller: Caller::Machine,
+        };
         let mut sources = Vec::new();
         one("mounts[0]", &mount, context, &mut sources).map(|mount| (mount, sources))
     }
@@ -547,7 +602,13 @@ mod tests {
     #[test]
     fn dev_is_made_when_the_configuration_has_none() {
         let namespaces = namespaces(0);
-        let context = Context { bundle: Path::new("/"), namespaces: &namespaces, devices: &[], label: None };
+        let context = Context {
+            bundle: Path::new("/"),
+            namespaces: &namespaces,
+            devices: &[],
+            label: None,
+            caller: Caller::Machine,
+        };
         let mut sources = Vec::new();
         let planned = plan(&[], context, &mut sources).unwrap();
         assert_eq!(planned[0].destination, Path::new("/dev"));

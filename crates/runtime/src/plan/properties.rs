@@ -234,6 +234,7 @@ fn decided(by: By, pointer: &str, config: &Value) -> String {
                 idmap_root: false,
                 joined_ids: None,
                 no_pivot: false,
+                caller: crate::caller::Caller::Machine,
             };
             format!("{:?}", plan(&spec, context))
         }

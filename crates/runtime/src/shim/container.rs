@@ -15,9 +15,10 @@ use tinyd_sys::process::pidfd_signal;
 
 use super::{log::Log, note, streams::Streams};
 use crate::{
+    caller::Caller,
     cgroup::CgroupManager,
     exec::{self, Starting, Target},
-    launch::{Extra, Fds, Gate, Launch, Prepared, Stdio, failpoint, prepare},
+    launch::{self, Extra, Fds, Gate, Launch, Prepared, Stdio, failpoint, prepare},
 };
 
 /// SIGKILL.
@@ -38,6 +39,8 @@ pub(super) struct Container {
     pub(super) ports: Vec<(Forward, OwnedFd)>,
     /// The part of its configuration that an exec needs.
     spec: oci::Spec,
+    /// Who this process is.
+    caller: Caller,
     failpoint: String,
 }
 
@@ -52,6 +55,7 @@ impl Container {
             true => (Streams::empty(log), Stdio::Terminal),
             false => Streams::pipes(plan.stdin_open, log)?,
         };
+        let caller = Caller::of_this_process()?;
         let mut prepared = prepare(Launch {
             id: plan.id.as_str(),
             spec: &plan.spec,
@@ -65,6 +69,9 @@ impl Container {
             gate: Gate::Caller,
             init: plan.init,
             manager: CgroupManager::Cgroupfs,
+            cgroup: &launch::cgroup_of(&plan.spec, plan.id.as_str()),
+            takes_what_it_gets: false,
+            caller,
             extra: Extra::default(),
             failpoint: &plan.failpoint,
         })?;
@@ -75,6 +82,7 @@ impl Container {
         }
         Ok(Container {
             prepared,
+            caller,
             state: State::Created,
             streams,
             run_dir: plan.run_dir,
@@ -133,6 +141,7 @@ impl Container {
             spec: &self.spec,
             state: &state,
             fds: Fds::default(),
+            caller: self.caller,
         };
         exec::begin(target, &plan.process, &plan.seccomp, stdio)
     }
