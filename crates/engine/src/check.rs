@@ -62,8 +62,9 @@ pub(crate) fn check_workdir(workdir: &str) -> Result<()> {
     if !workdir.starts_with('/') {
         return Err(Error::invalid("-w", format!("{workdir:?} is not absolute: it begins with /")));
     }
-    if workdir.contains('\0') || workdir.len() >= 4096 {
-        return Err(Error::invalid("-w", "the working directory has a NUL byte or is over 4095 bytes"));
+    if workdir.chars().any(char::is_control) || workdir.len() >= 4096 {
+        let rule = "the working directory has a control character or is over 4095 bytes";
+        return Err(Error::invalid("-w", rule));
     }
     Ok(())
 }

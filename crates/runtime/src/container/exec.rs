@@ -145,7 +145,9 @@ fn read_process(path: &Path, options: &ExecOptions) -> Result<oci::Process> {
 fn parse_user(text: &str, current: &oci::User) -> Result<oci::User> {
     let (uid, gid) = text.split_once(':').map_or((text, None), |(uid, gid)| (uid, Some(gid)));
     let number = |part: &str| {
-        let id = part.parse::<u32>().ok().filter(|id| i32::try_from(*id).is_ok());
+        // parse() would take a sign.
+        let id = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u32>().ok()).flatten();
+        let id = id.filter(|id| i32::try_from(*id).is_ok());
         id.ok_or_else(|| Error::invalid("--user", format!("{text:?} is not UID[:GID], each 0 to 2147483647")))
     };
     let uid = number(uid)?;
@@ -163,7 +165,7 @@ mod tests {
         let user = parse_user("1000:50", &current).unwrap();
         assert_eq!((user.uid, user.gid), (1000, 50));
         assert_eq!(parse_user("5", &current).unwrap().gid, 7);
-        for bad in ["4294967296", "-1", "root", "1:", ":1", ""] {
+        for bad in ["4294967296", "2147483648", "-1", "+5", "0x0", "root", "1:", ":1", ""] {
             assert_eq!(parse_user(bad, &current).unwrap_err().field(), Some("--user"), "{bad}");
         }
     }

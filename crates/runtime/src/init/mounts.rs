@@ -139,13 +139,18 @@ impl Walk<'_> {
     }
 
     fn attach(&self, mount: &Mount, tree: &OwnedFd) -> Result<()> {
-        let is_dir = fs::file_type(tree.as_fd()).map_err(step(&mount.field))? == FileType::Directory;
+        self.attach_at(&mount.field, &mount.destination, tree)
+    }
+
+    /// Attaches a detached mount at a place of the root, which is made when it is missing.
+    pub(super) fn attach_at(&self, field: &str, destination: &Path, tree: &OwnedFd) -> Result<()> {
+        let is_dir = fs::file_type(tree.as_fd()).map_err(step(field))? == FileType::Directory;
         let missing = if is_dir { Missing::Directory } else { Missing::File };
         let root = self.root()?.as_fd();
-        let target = path::open_or_make(root, &mount.destination, missing).map_err(step(&mount.field))?;
-        require_outside_proc(target.as_fd(), mount)?;
-        mount::attach(tree.as_fd(), target.as_fd()).map_err(step(&mount.field))?;
-        require_there(root, tree.as_fd(), mount)
+        let target = path::open_or_make(root, destination, missing).map_err(step(field))?;
+        require_outside_proc(target.as_fd(), field, destination)?;
+        mount::attach(tree.as_fd(), target.as_fd()).map_err(step(field))?;
+        require_there(root, tree.as_fd(), field, destination)
     }
 
     /// /proc, /sys and /dev of the root are directories, not links to somewhere else.
@@ -222,23 +227,22 @@ fn tell(context: &FsContext<'_>, data: &[(String, Option<String>)]) -> tinyd_sys
 }
 
 /// A destination can lead into /proc by a link; the plan has only seen its words.
-fn require_outside_proc(target: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
-    let kind = rustix::fs::fstatfs(target).ask("fstatfs(target)").map_err(step(&mount.field))?.f_type;
-    if kind != libc::PROC_SUPER_MAGIC || plan::may_cover_proc(&mount.destination) {
+fn require_outside_proc(target: BorrowedFd<'_>, field: &str, destination: &Path) -> Result<()> {
+    let kind = rustix::fs::fstatfs(target).ask("fstatfs(target)").map_err(step(field))?.f_type;
+    if kind != libc::PROC_SUPER_MAGIC || plan::may_cover_proc(destination) {
         return Ok(());
     }
     Err(Error::new(Kind::InvalidArgument, "it leads into /proc, where nothing may be mounted")
-        .of_field(&mount.field))
+        .of_field(field))
 }
 
 /// The mount is where it was meant to be: nobody has moved the place away meanwhile.
-fn require_there(root: BorrowedFd<'_>, tree: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
-    let found = path::open_in_root(root, &mount.destination, OFlags::PATH).map_err(step(&mount.field))?;
-    let same = mount::mount_id(found.as_fd()).map_err(step(&mount.field))?
-        == mount::mount_id(tree).map_err(step(&mount.field))?;
+fn require_there(root: BorrowedFd<'_>, tree: BorrowedFd<'_>, field: &str, destination: &Path) -> Result<()> {
+    let found = path::open_in_root(root, destination, OFlags::PATH).map_err(step(field))?;
+    let same =
+        mount::mount_id(found.as_fd()).map_err(step(field))? == mount::mount_id(tree).map_err(step(field))?;
     if same {
         return Ok(());
     }
-    Err(Error::new(Kind::Internal, "its destination changed while it was being mounted")
-        .of_field(&mount.field))
+    Err(Error::new(Kind::Internal, "its destination changed while it was being mounted").of_field(field))
 }

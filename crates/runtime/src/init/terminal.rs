@@ -1,13 +1,11 @@
 //! A terminal of the container's own devpts: reached by descriptor, never by a path that the image could have prepared.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use rustix::{
-    fs::{Mode, OFlags},
-    pty::OpenptFlags,
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
-use std::path::Path;
 
+use rustix::{fs::OFlags, pty::OpenptFlags};
 use tinyd_core::{Error, Result};
 use tinyd_sys::{Ask, mount, path};
 
@@ -21,11 +19,9 @@ impl Walk<'_> {
             Error::invalid("process.terminal", "a terminal needs a devpts mount at /dev/pts in mounts")
         })?;
         let (master, slave) = open(devpts.as_fd()).map_err(step("make a terminal"))?;
-        let console =
-            path::open_or_make(self.root()?.as_fd(), Path::new("/dev/console"), path::Missing::File)
-                .map_err(step("mount /dev/console"))?;
-        let tree = mount::clone_fd(slave.as_fd(), false).map_err(step("mount /dev/console"))?;
-        mount::attach(tree.as_fd(), console.as_fd()).map_err(step("mount /dev/console"))?;
+        let field = "process.terminal (/dev/console)";
+        let tree = mount::clone_fd(slave.as_fd(), false).map_err(step(field))?;
+        self.attach_at(field, Path::new("/dev/console"), &tree)?;
         self.master = Some(master);
         self.slave = Some(slave);
         Ok(())
@@ -37,8 +33,9 @@ impl Walk<'_> {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn open(devpts: BorrowedFd<'_>) -> tinyd_sys::Result<(OwnedFd, OwnedFd)> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let master = rustix::fs::openat(devpts, "ptmx", flags, Mode::empty()).ask("openat(pts/ptmx)")?;
+    // The file system's own ptmx, and not what somebody has mounted on it.
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let master = path::open_beneath(devpts, Path::new("ptmx"), flags)?;
     rustix::pty::unlockpt(&master).ask("ioctl(TIOCSPTLCK)")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).ask("ioctl(TIOCGPTPEER)")?;

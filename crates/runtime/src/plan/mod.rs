@@ -216,8 +216,11 @@ fn names(spec: &oci::Spec, namespaces: &Namespaces) -> Result<Vec<Step>> {
         if !namespaces.has(flag::UTS) {
             return Err(Error::invalid(field, "it needs a uts namespace in linux.namespaces"));
         }
-        if name.len() > BYTES_MAX || name.contains('\0') {
+        if name.len() > BYTES_MAX {
             return Err(Error::invalid(field, format!("{name:?} is too long: at most {BYTES_MAX} bytes")));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(Error::invalid(field, format!("{name:?} has a control character")));
         }
         let step = if field == "hostname" { Step::Hostname } else { Step::Domainname };
         steps.push(step(name.clone()));

@@ -120,7 +120,7 @@ pub fn plan(process: &oci::Process, linux: &oci::Linux, warnings: &mut Vec<Strin
         cwd: cwd(&process.cwd)?,
         uid: id("process.user.uid", process.user.uid)?,
         gid: id("process.user.gid", process.user.gid)?,
-        groups: process.user.additional_gids.clone(),
+        groups: groups(&process.user.additional_gids)?,
         umask: process.user.umask.unwrap_or(0o022) & 0o777,
         capabilities: capabilities(process.capabilities.as_ref(), warnings),
         no_new_privileges: process.no_new_privileges,
@@ -188,6 +188,10 @@ fn id(field: &str, id: u32) -> Result<u32> {
         return Ok(id);
     }
     Err(Error::invalid(field, format!("{id} is out of range: 0 to 2147483647")))
+}
+
+fn groups(gids: &[u32]) -> Result<Vec<u32>> {
+    gids.iter().map(|gid| id("process.user.additionalGids", *gid)).collect()
 }
 
 fn oom_score_adj(value: Option<i32>) -> Result<Option<i32>> {
@@ -331,6 +335,10 @@ mod tests {
         assert_eq!(refused(|p| p.args.push("a\0b".into())), "process.args[1]: a NUL at byte 1");
         assert_eq!(refused(|p| p.cwd = "rel".into()), r#"process.cwd: "rel" is not an absolute path"#);
         assert!(refused(|p| p.user.uid = 4_294_967_295).contains("0 to 2147483647"));
+        assert!(
+            refused(|p| p.user.additional_gids = vec![5, 2_147_483_648])
+                .contains("process.user.additionalGids")
+        );
         assert!(refused(|p| p.oom_score_adj = Some(1001)).contains("-1000 to 1000"));
         assert!(refused(|p| p.apparmor_profile = Some("x\ny".into())).contains("process.apparmorProfile"));
         let limit = |soft, hard| oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft, hard };

@@ -6,13 +6,16 @@
 mod driver;
 mod flags;
 mod hooks;
+mod identity;
 mod isolation;
 mod killed;
 mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod planted;
 mod process;
 mod seccomp;
 mod spellings;
+mod swap;
 mod users;
