@@ -120,10 +120,15 @@ pub(super) fn features() -> Value {
     })
 }
 
-/// Writes a configuration to begin with, as `runc spec` does: a shell with few rights in namespaces of its own.
-pub(super) fn write_spec(bundle: Option<&str>) -> Result<u8> {
+/// Writes a configuration to begin with, as `runc spec` does: a shell with few rights in namespaces of its own. With `rootless` it is one
+/// that this user can run.
+pub(super) fn write_spec(bundle: Option<&str>, rootless: bool) -> Result<u8> {
     let path = Path::new(bundle.unwrap_or(".")).join("config.json");
-    let text = serde_json::to_string_pretty(&first_spec()).map_err(|error| kernel("write JSON", &error))?;
+    let mut spec = first_spec();
+    if rootless {
+        make_rootless(&mut spec, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    }
+    let text = serde_json::to_string_pretty(&spec).map_err(|error| kernel("write JSON", &error))?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
     let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
     written.map_err(|error| {
@@ -219,6 +224,24 @@ fn first_spec() -> oci::Spec {
     }
 }
 
+/// As runc does it: root inside is the user, who has no other id; the network and with it /sys are the host's; nothing is limited.
+fn make_rootless(spec: &mut oci::Spec, user: u32, group: u32) {
+    for mount in &mut spec.mounts {
+        mount.options.retain(|option| !option.starts_with("uid=") && !option.starts_with("gid="));
+        if mount.destination == "/sys" {
+            mount.kind = Some("none".into());
+            mount.source = Some("/sys".into());
+            mount.options = ["rbind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).to_vec();
+        }
+    }
+    let Some(linux) = &mut spec.linux else { return };
+    linux.namespaces.retain(|namespace| namespace.kind != oci::NamespaceKind::Network);
+    linux.namespaces.push(oci::Namespace { kind: oci::NamespaceKind::User, path: None });
+    linux.uid_mappings = vec![oci::IdMapping { container_id: 0, host_id: user, size: 1 }];
+    linux.gid_mappings = vec![oci::IdMapping { container_id: 0, host_id: group, size: 1 }];
+    linux.resources = None;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +258,9 @@ mod tests {
             caller: crate::caller::Caller::Machine,
         };
         plan::plan(&first_spec(), context).unwrap();
+        let mut rootless = first_spec();
+        make_rootless(&mut rootless, 1000, 1000);
+        plan::plan(&rootless, plan::Context { caller: crate::caller::Caller::User, ..context }).unwrap();
     }
 
     #[test]

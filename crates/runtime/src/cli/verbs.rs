@@ -37,7 +37,11 @@ pub(super) const GLOBAL: &[Opt] = &[
     value("cgroup-manager", "MANAGER", "who makes cgroups: cgroupfs, systemd (not supported), disabled"),
     switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
     value("criu", "PATH", "ignored"),
-    value("rootless", "BOOL", "true, false or auto: whoever asks is looked at in any case"),
+    value(
+        "rootless",
+        "BOOL",
+        "whether cgroups are made only where one may: true, false, auto (who is not root)",
+    ),
     HELP,
     switch("version", "print the version").short("vV"),
 ];
@@ -237,9 +241,9 @@ pub(super) const VERBS: &[Verb] = &[
         help: "write a config.json to begin with",
         usage: "[OPTIONS]",
         example: "tinyrun spec --bundle /srv/web",
-        options: &[BUNDLE, HELP],
+        options: &[BUNDLE, switch("rootless", "one that an ordinary user can run"), HELP],
         until: Until::End,
-        run: |_, given| report::write_spec(given.get("bundle")),
+        run: |_, given| report::write_spec(given.get("bundle"), given.has("rootless")),
     },
 ];
 
