@@ -213,7 +213,7 @@ fn set_cpus(field: &str, cpus: &[usize]) -> Result<()> {
 }
 
 /// Clones a process that is in the container's cgroup (v2) and PID namespace.
-fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
+pub(crate) fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
     if flags & flag::PID == 0 {
         return process::clone3(0, target.cgroup.clone_fd()).map_err(step("clone"));
     }

@@ -9,6 +9,7 @@ pub(crate) mod agent;
 mod cgroups;
 pub(crate) mod ids;
 pub(crate) mod labels;
+pub(crate) mod mounts;
 mod netdev;
 pub(crate) mod rdt;
 mod rootless;

@@ -263,6 +263,27 @@ pub fn mount_id(file: BorrowedFd<'_>) -> Result<u64> {
     Ok(stat.stx_mnt_id)
 }
 
+/// Whether a descriptor is of the root of a mount.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn is_mount_root(file: BorrowedFd<'_>) -> Result<bool> {
+    let flags = rustix::fs::AtFlags::EMPTY_PATH | rustix::fs::AtFlags::STATX_DONT_SYNC;
+    let stat = rustix::fs::statx(file, c"", flags, rustix::fs::StatxFlags::empty()).ask("statx(fd)")?;
+    Ok(stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
+}
+
+/// Takes the mount away that a descriptor is the root of (`MNT_DETACH`), and no other. umount(2) only takes a name: it is that of the
+/// descriptor in `own_fds`, a `/proc/self/fd` that the caller trusts, which becomes its working directory.
+///
+/// # Errors
+/// EINVAL when the descriptor is not of a mount's root.
+pub fn detach(mount: BorrowedFd<'_>, own_fds: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::fchdir(own_fds).ask("fchdir(/proc/self/fd)")?;
+    let name = mount.as_raw_fd().to_string();
+    rustix::mount::unmount(name.as_str(), rustix::mount::UnmountFlags::DETACH).ask("umount2(fd)")
+}
+
 /// Whether the mount that a descriptor is on is read-only.
 ///
 /// # Errors

@@ -1,6 +1,9 @@
 //! The verbs: their options, and what each calls.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tinyd_core::{Error, Result, config::Signal};
 
@@ -11,7 +14,7 @@ use super::{
     report, update,
 };
 use crate::{
-    container::{self, CreateOptions, ExecOptions, RunOptions},
+    container::{self, CreateOptions, ExecOptions, MountsChange, RunOptions},
     launch::{Extra, Fds},
 };
 
@@ -228,6 +231,15 @@ pub(super) const VERBS: &[Verb] = &[
         run: events,
     },
     Verb {
+        name: "mounts",
+        help: "mount in a container that runs, or take mounts away",
+        usage: "add|remove ID FILE",
+        example: "tinyrun mounts add web mounts.json",
+        options: &[HELP],
+        until: Until::End,
+        run: mounts,
+    },
+    Verb {
         name: "features",
         help: "print what this runtime can do, as JSON",
         usage: "",
@@ -340,6 +352,23 @@ fn kill(world: &World, given: &Given) -> Result<u8> {
     };
     let signal = Signal::parse("SIGNAL", signal)?;
     each(world, given, id, |id| container::kill(&world.root, id, signal.number(), given.has("all")))
+}
+
+fn mounts(world: &World, given: &Given) -> Result<u8> {
+    let [change, id, file] = given.words.as_slice() else {
+        return Err(Error::invalid(
+            "arguments",
+            "they are add or remove, an ID, and a file with mounts as JSON",
+        ));
+    };
+    let change = match change.as_str() {
+        "add" => MountsChange::Add,
+        "remove" => MountsChange::Remove,
+        other => return Err(Error::invalid("arguments", format!("{other:?} is neither add nor remove"))),
+    };
+    let warnings = container::change_mounts(&world.root, id, change, Path::new(file))?;
+    world.log.warn(&warnings);
+    Ok(0)
 }
 
 fn delete(world: &World, given: &Given) -> Result<u8> {

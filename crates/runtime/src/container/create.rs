@@ -203,7 +203,7 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<()> {
 }
 
 /// Reads a configuration. To the readers of other runtimes `null` is what is not there.
-fn parse(bytes: Vec<u8>) -> serde_json::Result<(oci::Spec, Vec<u8>)> {
+pub(super) fn parse(bytes: Vec<u8>) -> serde_json::Result<(oci::Spec, Vec<u8>)> {
     let error = match serde_json::from_slice(&bytes) {
         Ok(spec) => return Ok((spec, bytes)),
         Err(error) => error,

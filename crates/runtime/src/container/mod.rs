@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod kill;
 mod list;
+mod mounts;
 mod notify;
 mod pause;
 mod record;
@@ -26,6 +27,7 @@ pub use self::{
     exec::{ExecOptions, exec},
     kill::kill,
     list::{Listed, ids, list},
+    mounts::{MountsChange, change_mounts},
     pause::{pause, resume},
     record::Root,
     run::{RunOptions, run},

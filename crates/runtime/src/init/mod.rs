@@ -10,6 +10,7 @@ mod hooks;
 mod mounts;
 mod one;
 mod program;
+pub(crate) mod running;
 mod terminal;
 mod walk;
 

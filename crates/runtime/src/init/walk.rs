@@ -64,6 +64,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Of a container that runs, whose root this is.
+    pub(super) fn inside(root: OwnedFd, sources: Vec<OwnedFd>) -> Self {
+        let sources = sources.into_iter().map(Some).collect();
+        Walk { root: Some(root), ..Walk::new(sources, None, "") }
+    }
+
     /// Takes one step.
     pub(super) fn take(&mut self, next: &Step) -> Result<()> {
         match next {

@@ -215,6 +215,49 @@ fn bound_devices(context: Context<'_>, sources: &mut Vec<Source>) -> Result<Vec<
         .collect()
 }
 
+/// Reads mounts for a container that runs; they are named as those of its configuration. Sources are added to `sources`.
+///
+/// # Errors
+/// As [`plan`]; `Unsupported` for what is made at creation alone.
+pub fn more(mounts: &[oci::Mount], context: Context<'_>, sources: &mut Vec<Source>) -> Result<Vec<Mount>> {
+    let mut planned = Vec::with_capacity(mounts.len());
+    for (at, mount) in mounts.iter().enumerate() {
+        let field = format!("mounts[{at}]");
+        let mount = one(&field, mount, context, sources)?;
+        let is_dev = sources.last().is_some_and(|source| matches!(source.what, SourceKind::Dev { .. }));
+        if is_dev || matches!(mount.what, What::Cgroup { .. }) {
+            let message = "it is mounted when a container is made, and not later";
+            return Err(Error::new(Kind::Unsupported, message).of_field(mount.field));
+        }
+        planned.push(mount);
+    }
+    Ok(planned)
+}
+
+/// The places of mounts that are to be taken away.
+///
+/// # Errors
+/// `InvalidArgument` for one that [`may_be_uncovered`] denies.
+pub fn places(mounts: &[oci::Mount]) -> Result<Vec<PathBuf>> {
+    let place = |(at, mount): (usize, &oci::Mount)| {
+        let field = format!("mounts[{at}]");
+        let place = destination(&field, &mount.destination, false)?;
+        if may_be_uncovered(&place) {
+            return Ok(place);
+        }
+        Err(Error::invalid(format!("{field}.destination"), format!("{place:?} has to stay")))
+    };
+    mounts.iter().enumerate().map(place).collect()
+}
+
+/// Whether the mount at this place of a container may be taken away: not its root, not /dev, and nothing in /proc and /sys, where
+/// mounts keep the host's files from it.
+#[must_use]
+pub fn may_be_uncovered(place: &Path) -> bool {
+    let keeps = ["/proc", "/sys"].iter().any(|dir| place.starts_with(dir)) && !may_cover_proc(place);
+    !keeps && place != Path::new("/") && place != Path::new("/dev")
+}
+
 /// A device that is not in /dev. A user namespace cannot make one, only show one that is there.
 fn device(
     field: &str,

@@ -12,9 +12,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 24] = [
     "sh", "true", "echo", "sleep", "cat", "ls", "id", "mknod", "mount", "touch", "grep", "hostname", "stat",
-    "readlink", "kill", "ps", "env", "pwd", "umount", "head", "wc", "rm",
+    "readlink", "kill", "ps", "env", "pwd", "umount", "head", "wc", "rm", "df", "ln",
 ];
 
 static CALLS: AtomicU32 = AtomicU32::new(0);

@@ -73,3 +73,86 @@ fn options_of_the_whole_command_are_checked() {
     let line: serde_json::Value = serde_json::from_slice(&fs::read(&log).unwrap()).unwrap();
     assert_eq!(line["level"], json!("error"));
 }
+
+/// `tinyrun mounts`, with what is to be mounted.
+fn mounts(bundle: &Bundle, change: &str, list: &serde_json::Value) -> crate::driver::Said {
+    let file = bundle.dir.join("mounts.json");
+    fs::write(&file, serde_json::to_vec(list).unwrap()).unwrap();
+    bundle.tinyrun(&["mounts", change, &bundle.id, file.to_str().unwrap()])
+}
+
+fn running(bundle: &Bundle) {
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+}
+
+#[test]
+fn mounts_come_and_go_while_it_runs() {
+    for users in [false, true] {
+        let bundle = Bundle::new(&format!("mounts-{users}"));
+        let bundle = if users { bundle.with_users() } else { bundle };
+        let mut bundle = bundle.args(&["sleep", "1000"]);
+        bundle.spec["root"]["readonly"] = json!(false);
+        running(&bundle);
+        fs::create_dir(bundle.dir.join("data")).unwrap();
+        fs::write(bundle.dir.join("data/file"), "hello").unwrap();
+        let exec = |script: &str| bundle.tinyrun(&["exec", &bundle.id, "sh", "-c", script]);
+        let list = json!([
+            { "destination": "/mnt/dir", "source": "data", "options": ["rbind", "ro"] },
+            { "destination": "/mnt/file", "type": "bind", "source": "data/file" },
+            { "destination": "/mnt/new", "type": "tmpfs", "options": ["size=64k"] },
+            { "destination": "/mnt/proc", "type": "proc" },
+        ]);
+        if users {
+            std::os::unix::fs::lchown(bundle.rootfs(""), Some(100_000), Some(100_000)).unwrap();
+        }
+        mounts(&bundle, "add", &list).says("");
+        exec("cat /mnt/dir/file /mnt/file; touch /mnt/dir/x 2>/dev/null || echo ' read-only'; df -k /mnt/new | grep -c 64")
+            .says("hellohello read-only\n1");
+        // Its own processes, not the host's.
+        exec("ls -d /mnt/proc/1 && readlink /mnt/proc/1/exe").says("/mnt/proc/1\n/bin/busybox");
+        mounts(&bundle, "remove", &json!({ "mounts": list })).says("");
+        exec("grep -c /mnt /proc/self/mountinfo").fails(1, "");
+        mounts(&bundle, "remove", &list).fails(1, "nothing is mounted there");
+    }
+}
+
+#[test]
+fn a_list_of_mounts_is_made_whole_or_not_at_all() {
+    let mut bundle = Bundle::new("mounts-whole").args(&["sleep", "1000"]);
+    bundle.spec["root"]["readonly"] = json!(false);
+    running(&bundle);
+    let list = json!([
+        { "destination": "/mnt/a", "type": "tmpfs" },
+        { "destination": "/etc/passwd", "type": "tmpfs" },
+    ]);
+    mounts(&bundle, "add", &list).fails(1, "mounts[1] (/etc/passwd)");
+    bundle.tinyrun(&["exec", &bundle.id, "grep", "-c", "/mnt", "/proc/self/mountinfo"]).fails(1, "");
+    for (place, kind) in
+        [("/proc/self/attr", "tmpfs"), ("/", "tmpfs"), ("/sys/fs/cgroup", "cgroup"), ("/dev", "tmpfs")]
+    {
+        let said = mounts(&bundle, "add", &json!([{ "destination": place, "type": kind }]));
+        said.fails(1, "mounts[0]");
+    }
+}
+
+/// A container puts links in the way of what is to be taken away, and of what is to be mounted.
+#[test]
+fn mounts_that_protect_the_host_stay() {
+    let mut bundle = Bundle::new("mounts-protect").args(&["sleep", "1000"]);
+    bundle.spec["root"]["readonly"] = json!(false);
+    running(&bundle);
+    let exec = |script: &str| bundle.tinyrun(&["exec", &bundle.id, "sh", "-c", script]);
+    for place in ["/proc/sys", "/proc", "/sys/firmware", "/dev"] {
+        mounts(&bundle, "remove", &json!([{ "destination": place }])).fails(1, "has to stay");
+    }
+    exec("ln -s /proc /innocent").says("");
+    mounts(&bundle, "remove", &json!([{ "destination": "/innocent/sys" }])).fails(1, "which has to stay");
+    mounts(&bundle, "add", &json!([{ "destination": "/innocent/1", "type": "tmpfs" }]))
+        .fails(1, "leads into /proc");
+    let host = bundle.dir.join("outside");
+    fs::create_dir(&host).unwrap();
+    exec(&format!("ln -s ../../../../../../../../{} /escape", host.display())).says("");
+    mounts(&bundle, "add", &json!([{ "destination": "/escape/x", "type": "tmpfs" }])).says("");
+    assert_eq!(fs::read_dir(&host).unwrap().count(), 0);
+}
