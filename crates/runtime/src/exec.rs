@@ -51,6 +51,8 @@ pub struct Target<'a> {
     pub state: &'a oci::ContainerState,
     /// Descriptors that the process keeps.
     pub fds: Fds,
+    /// How long it may take to its program; none waits on, as for a container that is frozen.
+    pub patience: Option<Duration>,
     /// Who asks for it.
     pub caller: Caller,
 }
@@ -89,7 +91,9 @@ pub fn exec(
     stdio: Stdio,
 ) -> Result<Exec> {
     let mut starting = begin(target, process, seccomp, stdio)?;
-    starting.sync.wait_at_most(PATIENCE);
+    if let Some(patience) = target.patience {
+        starting.sync.wait_at_most(patience);
+    }
     loop {
         match starting.hear() {
             Ok(true) => return Ok(starting.started()),
@@ -215,17 +219,27 @@ fn set_cpus(field: &str, cpus: &[usize]) -> Result<()> {
 /// Clones a process that is in the container's cgroup (v2) and PID namespace.
 pub(crate) fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
     if flags & flag::PID == 0 {
-        return process::clone3(0, target.cgroup.clone_fd()).map_err(step("clone"));
+        return clone_in_cgroup(target);
     }
     // Only children are put into a PID namespace that is joined; the caller goes back to its own.
     let own = rustix::fs::open(c"/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| kernel("open(/proc/self/ns/pid)", &error))?;
     ns::join(target.pidfd, flag::PID).map_err(step("join the pid namespace"))?;
-    let cloned = process::clone3(0, target.cgroup.clone_fd()).map_err(step("clone"));
+    let cloned = clone_in_cgroup(target);
     if !matches!(cloned, Ok(Forked::Child)) {
         ns::join(own.as_fd(), flag::PID).map_err(step("leave the pid namespace"))?;
     }
     cloned
+}
+
+fn clone_in_cgroup(target: Target<'_>) -> Result<Forked> {
+    match process::clone3(0, target.cgroup.clone_fd()) {
+        Err(error) if error.errno() == Some(libc::EBUSY) => {
+            let beside = target.cgroup.where_is(target.pid)?;
+            process::clone3(0, beside.clone_fd()).map_err(step("clone"))
+        }
+        cloned => cloned.map_err(step("clone")),
+    }
 }
 
 /// The same for an ordinary user, who is root in the container's user namespace and cannot join another one from outside of it.

@@ -123,6 +123,48 @@ impl Cgroup {
         if self.is_somewhere() { Ok(self) } else { Err(no_cgroup()) }
     }
 
+    /// Cgroups below this one, for a process to enter instead: `PATH`, or on v1 `CONTROLLER[,CONTROLLER]:PATH` for some hierarchies
+    /// alone. They exist already.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for one that is not there, and for controllers where they are not known.
+    pub fn below(mut self, places: &[String]) -> Result<Cgroup> {
+        for place in places {
+            let (controllers, path) = match place.split_once(':') {
+                Some((controllers, path)) => (Some(controllers.split(',').collect::<Vec<_>>()), path),
+                None => (None, place.as_str()),
+            };
+            let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+            let relative = if parts.is_empty() { ".".to_owned() } else { parts.join("/") };
+            let entered = match (&mut self.world, &controllers) {
+                (World::Nowhere, _) => Err(no_cgroup()),
+                (World::V1(group), _) => group.enter_below(controllers.as_deref(), &relative),
+                (World::V2(group), None) => group.enter_below(&relative),
+                (World::V2(_), Some(_)) => {
+                    Err(Error::new(Kind::InvalidArgument, "cgroup v2 has one path for all controllers"))
+                }
+            };
+            entered.map_err(|error| Error::new(error.kind(), format!("{place:?}: {}", error.message())))?;
+        }
+        Ok(self)
+    }
+
+    /// On v2, the cgroup below this one that process `pid` is in. What hands controllers down to others can hold no process itself: a
+    /// container whose first process has made itself at home below, as systemd does, is entered there.
+    ///
+    /// # Errors
+    /// When it is somewhere else.
+    pub fn where_is(&self, pid: i32) -> Result<Cgroup> {
+        let cgroup = Cgroup::open(&self.spelled)?;
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let own = format!("/{}", self.path.relative());
+        let below = text.lines().find_map(|line| line.strip_prefix("0::")?.strip_prefix(&own));
+        let below = below.ok_or_else(|| {
+            Error::new(Kind::Internal, format!("process {pid} has left cgroup {}", self.spelled))
+        })?;
+        cgroup.below(&[below.to_owned()])
+    }
+
     /// Whether there is one.
     #[must_use]
     pub fn is_somewhere(&self) -> bool {

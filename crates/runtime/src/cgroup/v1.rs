@@ -131,6 +131,23 @@ impl Group {
         Ok(())
     }
 
+    /// One below is what processes enter, in the hierarchies of some controllers or of all.
+    pub(super) fn enter_below(&mut self, controllers: Option<&[&str]>, relative: &str) -> Result<()> {
+        let unknown = controllers.unwrap_or_default().iter().find(|name| self.dir_of(name).is_none());
+        if let Some(name) = unknown {
+            return Err(Error::new(
+                Kind::InvalidArgument,
+                format!("the container has no {name:?} controller"),
+            ));
+        }
+        let is_meant =
+            |member: &Member| controllers.is_none_or(|names| names.iter().any(|name| member.has(name)));
+        for member in self.members.iter_mut().filter(|member| is_meant(member)) {
+            member.dir = member.dir.open_beneath(relative).map_err(told)?;
+        }
+        self.open_tasks()
+    }
+
     /// The `tasks` files, open for writing.
     pub(super) fn tasks(&self) -> &[File] {
         &self.tasks

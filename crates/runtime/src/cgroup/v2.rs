@@ -71,6 +71,12 @@ impl Group {
         Ok(dir.map(|dir| Group { root, dir }))
     }
 
+    /// One below is what processes enter.
+    pub(super) fn enter_below(&mut self, relative: &str) -> Result<()> {
+        self.dir = self.dir.open_beneath(relative).map_err(told)?;
+        Ok(())
+    }
+
     /// The directory, for `clone3`.
     pub(super) fn clone_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

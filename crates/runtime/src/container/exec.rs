@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     caller::Caller,
-    exec::{self, Target},
+    exec::{self, PATIENCE, Target},
     hooks,
     launch::{Fds, Stdio, kernel, step},
 };
@@ -26,7 +26,7 @@ use crate::{
 /// How a process is added.
 #[derive(Clone, Debug, Default)]
 pub struct ExecOptions {
-    /// A file with the whole process as JSON; the rest but the last five is taken from it then.
+    /// A file with the whole process as JSON: what describes the process is taken from it then.
     pub process: Option<PathBuf>,
     /// argv, when there is no such file.
     pub args: Vec<String>,
@@ -38,10 +38,20 @@ pub struct ExecOptions {
     pub env: Vec<String>,
     /// `uid[:gid]`.
     pub user: Option<String>,
+    /// Groups beside the container's own, or the user's.
+    pub additional_gids: Vec<String>,
     /// `CAP_…` beside the container's own.
     pub caps: Vec<String>,
-    /// `PR_SET_NO_NEW_PRIVS`.
-    pub no_new_privs: bool,
+    /// `PR_SET_NO_NEW_PRIVS`, where it is not the container's.
+    pub no_new_privs: Option<bool>,
+    /// An AppArmor profile.
+    pub apparmor: Option<String>,
+    /// An SELinux label.
+    pub process_label: Option<String>,
+    /// Cgroups below the container's that it enters, each `[CONTROLLER[,CONTROLLER]:]PATH`.
+    pub cgroups: Vec<String>,
+    /// Whether a paused container is fine: the process waits until it is resumed.
+    pub ignore_paused: bool,
     /// Whether to come back at once.
     pub detach: bool,
     /// Where the process's number is written.
@@ -59,12 +69,16 @@ pub struct ExecOptions {
 pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String])) -> Result<u8> {
     let place = root.place(id)?;
     let seen = observe(&place)?;
-    let (Status::Running | Status::Created, Some(pidfd), Some(first)) =
-        (seen.status, &seen.pidfd, seen.record.process)
-    else {
-        let message = format!("cannot exec in container {id:?}: it is {}", seen.word());
+    let (Some(pidfd), Some(first)) = (&seen.pidfd, seen.record.process) else {
+        let message =
+            format!("cannot exec in container {id:?}: container not running: it is {}", seen.word());
         return Err(Error::new(Kind::WrongState, message));
     };
+    if seen.status == Status::Paused && !options.ignore_paused {
+        let message =
+            format!("cannot exec in container {id:?}: it is paused (use --ignore-paused to override)");
+        return Err(Error::new(Kind::WrongState, message));
+    }
     let spec = place.spec()?;
     let caller = Caller::of_this_process()?;
     seal::require_unwritable_image(caller)?;
@@ -74,7 +88,8 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     }
     let signals =
         if options.detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
-    let cgroup = seen.record.open_cgroup()?;
+    let cgroup =
+        seen.record.open_cgroup()?.below(&options.cgroups).map_err(|error| error.of_field("--cgroup"))?;
     let state = hooks::state(id, &seen.record.bundle, &spec);
     let state = oci::ContainerState { status: seen.status, pid: Some(first.pid), ..state };
     let target = Target {
@@ -84,6 +99,7 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
         spec: &spec,
         state: &state,
         fds: options.fds,
+        patience: (seen.status != Status::Paused).then_some(PATIENCE),
         caller,
     };
     let stdio = if added.terminal { Stdio::Terminal } else { console::inherited()? };
@@ -115,7 +131,7 @@ fn added(spec: &oci::Spec, options: &ExecOptions) -> Result<oci::Process> {
     process.args.clone_from(&options.args);
     process.terminal = options.tty;
     process.console_size = None;
-    process.no_new_privileges |= options.no_new_privs;
+    process.no_new_privileges = options.no_new_privs.unwrap_or(process.no_new_privileges);
     process.env.extend(options.env.iter().cloned());
     if let Some(cwd) = &options.cwd {
         process.cwd.clone_from(cwd);
@@ -123,6 +139,11 @@ fn added(spec: &oci::Spec, options: &ExecOptions) -> Result<oci::Process> {
     if let Some(user) = &options.user {
         process.user = parse_user(user, &process.user)?;
     }
+    for gid in &options.additional_gids {
+        process.user.additional_gids.push(id("--additional-gids", gid)?);
+    }
+    process.apparmor_profile = options.apparmor.clone().or(process.apparmor_profile);
+    process.selinux_label = options.process_label.clone().or(process.selinux_label);
     if !options.caps.is_empty() {
         let caps = process.capabilities.get_or_insert_default();
         for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
@@ -144,15 +165,17 @@ fn read_process(path: &Path, options: &ExecOptions) -> Result<oci::Process> {
 /// `uid[:gid]`: numbers only, as the specification has no names.
 fn parse_user(text: &str, current: &oci::User) -> Result<oci::User> {
     let (uid, gid) = text.split_once(':').map_or((text, None), |(uid, gid)| (uid, Some(gid)));
-    let number = |part: &str| {
-        // parse() would take a sign.
-        let id = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u32>().ok()).flatten();
-        let id = id.filter(|id| i32::try_from(*id).is_ok());
-        id.ok_or_else(|| Error::invalid("--user", format!("{text:?} is not UID[:GID], each 0 to 2147483647")))
-    };
-    let uid = number(uid)?;
-    let gid = gid.map_or(Ok(current.gid), number)?;
+    let uid = id("--user", uid)?;
+    let gid = gid.map_or(Ok(current.gid), |gid| id("--user", gid))?;
     Ok(oci::User { uid, gid, umask: current.umask, additional_gids: Vec::new() })
+}
+
+/// A user or a group: a number that does not wrap.
+fn id(field: &str, text: &str) -> Result<u32> {
+    // parse() would take a sign.
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
+    let number = number.filter(|id| i32::try_from(*id).is_ok());
+    number.ok_or_else(|| Error::invalid(field, format!("{text:?} is not a number from 0 to 2147483647")))
 }
 
 #[cfg(test)]

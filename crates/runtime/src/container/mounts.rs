@@ -8,7 +8,7 @@ use super::{create::parse, record::Root, state::observe};
 use crate::{
     caller::Caller,
     cgroup::Cgroup,
-    exec::Target,
+    exec::{PATIENCE, Target},
     hooks,
     launch::{Fds, kernel, mounts},
 };
@@ -45,6 +45,7 @@ pub fn change_mounts(root: &Root, id: &str, change: MountsChange, file: &Path) -
         spec: &spec,
         state: &state,
         fds: Fds::default(),
+        patience: Some(PATIENCE),
         caller: Caller::of_this_process()?,
     };
     match change {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     caller::Caller,
-    exec::{self, PATIENCE, Target},
+    exec::{self, Target},
     init::{self, running},
     plan::{
         mounts::{self as plan, Mount},
@@ -89,7 +89,9 @@ fn inside(target: Target<'_>, proc: &Proc, change: Change) -> Result<()> {
     };
     drop((theirs, change));
     // The container can stop it.
-    ours.wait_at_most(PATIENCE);
+    if let Some(patience) = target.patience {
+        ours.wait_at_most(patience);
+    }
     let done = ours.hear_phase(Phase::Ready);
     process::kill_and_reap(pidfd.as_fd());
     done.map(drop)

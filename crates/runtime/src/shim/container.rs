@@ -141,6 +141,7 @@ impl Container {
             spec: &self.spec,
             state: &state,
             fds: Fds::default(),
+            patience: Some(exec::PATIENCE),
             caller: self.caller,
         };
         exec::begin(target, &plan.process, &plan.seccomp, stdio)
