@@ -81,6 +81,13 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     }
     let spec = place.spec()?;
     let caller = Caller::of_this_process()?;
+    if (caller, seen.status) == (Caller::User, Status::Created) {
+        // What waits there is this runtime, which nobody who is not root may look into.
+        let message = format!(
+            "cannot exec in container {id:?}: it is created, and whoever is not root has to start it first"
+        );
+        return Err(Error::new(Kind::WrongState, message));
+    }
     seal::require_unwritable_image(caller)?;
     let added = added(&spec, options)?;
     if added.terminal && options.detach && options.console_socket.is_none() {

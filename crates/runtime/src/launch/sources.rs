@@ -76,11 +76,25 @@ pub(crate) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<Str
             }
             map_ids(&tree, source, path, context, warnings)?;
             for (attr, below) in changes {
-                mount::set_attr(tree.as_fd(), *attr, *below).map_err(step(&source.field))?;
+                mount::set_attr(tree.as_fd(), *attr, *below)
+                    .map_err(|error| locked(&source.field, path, *attr, error))?;
             }
             Ok(tree)
         }
     }
+}
+
+/// What a mount came with into a user namespace stays: nosuid and the like, and how access times are kept.
+fn locked(field: &str, path: &CStr, attr: Attr, error: tinyd_sys::Error) -> Error {
+    if attr.clear == 0 || error.errno() != Some(libc::EPERM) {
+        return step(field)(error);
+    }
+    let rule = format!(
+        "the host mounts {} with an attribute that is to be taken away here, and only root may: {}",
+        path.to_string_lossy(),
+        chain(&error)
+    );
+    Error::invalid(field, rule)
 }
 
 fn missing(field: &str, path: &CStr, error: &tinyd_sys::Error) -> Error {

@@ -155,14 +155,19 @@ impl Drop for Bundle {
 
 /// Waits until its first process has ended.
 pub(crate) fn until_stopped(bundle: &Bundle) {
+    until_stopped_by(|| bundle.tinyrun(&["state", &bundle.id]));
+}
+
+/// The same for whoever asks in another way.
+pub(crate) fn until_stopped_by(state: impl Fn() -> Said) {
     for _ in 0..500 {
-        if bundle.state()["status"] == "stopped" {
+        if state().out.contains("\"stopped\"") {
             return;
         }
         // The state is derived from the kernel each time that it is asked.
         sleep(Duration::from_millis(10));
     }
-    panic!("it does not stop: {}", bundle.state());
+    panic!("it does not stop: {:?}", state());
 }
 
 impl Said {

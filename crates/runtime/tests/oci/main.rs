@@ -16,6 +16,7 @@ mod mounts;
 mod network;
 mod planted;
 mod process;
+mod rootless;
 mod seccomp;
 mod spellings;
 mod swap;
