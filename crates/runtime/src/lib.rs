@@ -6,6 +6,9 @@ pub mod cgroup;
 pub mod cli;
 pub mod container;
 pub mod exec;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hooks;
 pub mod init;
 pub mod launch;

@@ -95,6 +95,12 @@ impl Insn {
     pub const fn exit() -> Insn {
         Insn::new(0x95, Reg::R0, Reg::R0, 0, 0)
     }
+
+    /// As the kernel has it: what it does, both registers in one byte, how far it jumps, the value.
+    #[must_use]
+    pub const fn fields(self) -> (u8, u8, i16, i32) {
+        (self.code, self.regs, self.offset, self.immediate)
+    }
 }
 
 const BPF_PROG_LOAD: u32 = 5;

@@ -6,6 +6,8 @@
 mod convert;
 mod counters;
 mod devices;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod manager;
 mod oom;
 pub(crate) mod own;

@@ -3,6 +3,8 @@
 //! Nothing here touches the kernel; every refusal names the field at fault.
 
 pub mod devices;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod hooks;
 pub mod mounts;
 pub mod namespaces;

@@ -102,7 +102,7 @@ impl Arch {
     }
 
     /// The number of a call, as `seccomp_data.nr` holds it.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn number(self, name: &str) -> Option<u32> {
         self.number_in(name, row_of(name))
     }
@@ -127,7 +127,8 @@ pub(super) fn names() -> Vec<&'static str> {
 }
 
 /// The row of a name.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn row_of(name: &str) -> Option<usize> {
-    names().binary_search(&name).ok()
+    static NAMES: std::sync::LazyLock<Vec<&str>> = std::sync::LazyLock::new(names);
+    NAMES.binary_search(&name).ok()
 }

@@ -1,4 +1,5 @@
-//! For tests: the kernel's classic BPF machine, and the plainest reading of a profile.
+//! For tests: the kernel's classic BPF machine, and the plainest reading of a profile. It knows the compiler's table of numbers (which
+//! has a test of its own) and nothing else of it.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -8,7 +9,7 @@ use tinyd_core::{
 };
 use tinyd_sys::seccomp::Insn;
 
-use super::arch::{Arch, X32_BIT, row_of};
+use super::arch::Arch;
 
 /// `struct seccomp_data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,23 @@ impl<'a> Reading<'a> {
             None => self.default,
         }
     }
+
+    /// Arguments at and beside every value that the rules of a call compare with, one argument at a time and all at once.
+    pub(super) fn edges(&self, nr: u32) -> Vec<[u64; 6]> {
+        let mut all = vec![[0; 6], [u64::MAX; 6]];
+        for arg in self.rules.get(&nr).into_iter().flatten().flat_map(|rule| &rule.args) {
+            for value in [arg.value, arg.value_two, arg.value & arg.value_two] {
+                for value in [value, value.wrapping_sub(1), value.wrapping_add(1), value ^ 1 << 32, !value] {
+                    let mut one = [0; 6];
+                    one[arg.index as usize] = value;
+                    all.extend([one, [value; 6]]);
+                }
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
 }
 
 fn holds(rule: &oci::SyscallRule, arch: Arch, args: &[u64; 6]) -> bool {
@@ -99,7 +117,7 @@ fn holds(rule: &oci::SyscallRule, arch: Arch, args: &[u64; 6]) -> bool {
     let one = |arg: &oci::SyscallArg| {
         let value = args[arg.index as usize] & width;
         let (with, two) = (arg.value & width, arg.value_two & width);
-        match Op::from_str(&arg.op).unwrap() {
+        match Op::from_str(&arg.op).expect("a word of the table") {
             Op::NotEqual => value != with,
             Op::Less => value < with,
             Op::LessOrEqual => value <= with,
@@ -119,7 +137,7 @@ fn holds(rule: &oci::SyscallRule, arch: Arch, args: &[u64; 6]) -> bool {
 
 fn returned(action: &str, errno: Option<u32>) -> u32 {
     let data = errno.unwrap_or(1);
-    match Action::from_str(action).unwrap() {
+    match Action::from_str(action).expect("a word of the table") {
         Action::KillThread => 0,
         Action::KillProcess => 0x8000_0000,
         Action::Trap => 0x3_0000,
@@ -129,11 +147,4 @@ fn returned(action: &str, errno: Option<u32>) -> u32 {
         Action::Allow => 0x7fff_0000,
         Action::Notify => 0x7fc0_0000,
     }
-}
-
-/// The number of a call as the kernel sees it; panics for a name that is none.
-pub(super) fn number(arch: Arch, name: &str) -> u32 {
-    assert!(row_of(name).is_some(), "{name}");
-    arch.number(name).unwrap_or_else(|| panic!("{name} on {arch:?}"))
-        | if arch == Arch::X32 { X32_BIT } else { 0 }
 }

@@ -7,10 +7,12 @@
 mod arch;
 mod assembler;
 mod default;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+mod interpreter;
 #[rustfmt::skip]
 mod table;
-#[cfg(test)]
-mod interpreter;
 #[cfg(test)]
 mod tests;
 mod verdicts;
@@ -25,6 +27,8 @@ use tinyd_sys::{
     creds::{CAPABILITIES, CapSet},
     seccomp::{self, Insn},
 };
+#[cfg(any(test, feature = "fuzz"))]
+use verdicts::FLAGS;
 use verdicts::{Policy, Verdicts};
 
 /// The words for architectures that are filtered, for `features`.

@@ -7,8 +7,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use tinyd_core::seccomp_profile::Profile;
 
 use super::{
-    arch::names,
-    interpreter::{Call, Reading, number, run},
+    arch::{X32_BIT, names, row_of},
+    interpreter::{Call, Reading, run},
     *,
 };
 
@@ -21,6 +21,13 @@ const X86: [Arch; 3] = [Arch::X86_64, Arch::X86, Arch::X32];
 
 fn caps(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The number of a call as the kernel sees it; panics for a name that is none.
+fn number(arch: Arch, name: &str) -> u32 {
+    assert!(row_of(name).is_some(), "{name}");
+    arch.number(name).unwrap_or_else(|| panic!("{name} on {arch:?}"))
+        | if arch == Arch::X32 { X32_BIT } else { 0 }
 }
 
 fn verdict(program: &Filter, arch: Arch, name: &str, args: [u64; 6]) -> u32 {

@@ -1,0 +1,4 @@
+//! `tinyd_runtime::fuzz::devices` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tinyd_runtime::fuzz::devices(bytes));
