@@ -126,20 +126,21 @@ pub fn begin(
     own_pipes(&stdio, linux, &plan)?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
     let (ours, theirs) = Sync::pair()?;
-    let through_another = target.caller == Caller::User && flags & flag::USER != 0;
-    let cloned = clone_on(plan.affinity[0].as_deref(), || {
-        if through_another {
-            clone_through_another(target, flags, &proc, &plan)
-        } else {
-            clone(target, flags)
-        }
+    // What the caller could not come back from is joined by one in between.
+    let between = match target.caller {
+        Caller::Machine => 0,
+        Caller::Namespace => flags & flag::PID,
+        Caller::User => flags & (flag::USER | flag::PID),
+    };
+    let cloned = clone_on(plan.affinity[0].as_deref(), || match between {
+        0 => clone(target, flags),
+        _ => clone_through_another(target, between, &proc, &plan),
     });
     let Forked::Parent { pid, pidfd } = cloned? else {
         drop(ours);
         let process = Become { process: &plan, filter: filter.as_ref(), fds: target.fds };
-        // Where the one in between has been this one is already.
-        let flags = flags & !if through_another { flag::USER } else { 0 };
-        Joining { target, flags, is_root: through_another, process, proc: &proc, sync: theirs }.run(stdio)
+        let is_root = between & flag::USER != 0;
+        Joining { target, flags: flags & !between, is_root, process, proc: &proc, sync: theirs }.run(stdio)
     };
     drop((theirs, stdio));
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
@@ -242,21 +243,26 @@ fn clone_in_cgroup(target: Target<'_>) -> Result<Forked> {
     }
 }
 
-/// The same for an ordinary user, who is root in the container's user namespace and cannot join another one from outside of it.
+/// The same for who cannot come back from a namespace of the container's: one in between joins those of `flags`. For an ordinary user
+/// that is the user namespace too: nothing else can be joined from outside of it.
 fn clone_through_another(
     target: Target<'_>,
     flags: u64,
     proc: &Proc,
     process: &process_plan::ProcessPlan,
 ) -> Result<Forked> {
+    let join = || ns::join(target.pidfd, flags);
     ids::through_another(target.cgroup, || {
+        if flags & flag::USER == 0 {
+            join().map_err(step("join the pid namespace"))?;
+            return process::clone_sibling(0).map_err(step("clone"));
+        }
         // Its files in /proc are out of its own reach once it is somebody else.
         if let (Some(score), Ok(file)) = (process.oom_score_adj, proc.open_own(Path::new("oom_score_adj"))) {
             // What could not be done is seen by who is told of it.
             let _ = rustix::io::write(file, score.to_string().as_bytes());
         }
-        let own = flags & (flag::USER | flag::PID);
-        ids::enter_user_namespace(target.cgroup, target.caller, || ns::join(target.pidfd, own))?;
+        ids::enter_user_namespace(target.cgroup, target.caller, join)?;
         process::clone_sibling(0).map_err(step("clone"))
     })
 }

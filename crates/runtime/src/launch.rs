@@ -420,10 +420,19 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller)
     let later =
         if joins.iter().any(|(kind, _)| *kind == flag::USER) { !flag::PID } else { plan.namespaces.late() };
     let through: Vec<_> = joins.iter().filter(|(kind, _)| plan.namespaces.joined_by_caller(*kind)).collect();
+    let flags = plan.namespaces.new & !later;
+    if caller.is_rootless() && !through.is_empty() {
+        // Who is not root of the machine could not come back.
+        return ids::through_another(cgroup, || {
+            let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
+            joined.try_for_each(|joined| joined).map_err(step("join namespaces"))?;
+            process::clone_sibling(flags).map_err(step("clone"))
+        });
+    }
     let own = through.iter().map(|(kind, _)| own_namespace(*kind)).collect::<Result<Vec<_>>>()?;
     let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
     let cloned = match joined.try_for_each(|joined| joined).map_err(step("join namespaces")) {
-        Ok(()) => process::clone3(plan.namespaces.new & !later, cgroup.clone_fd()).map_err(step("clone")),
+        Ok(()) => process::clone3(flags, cgroup.clone_fd()).map_err(step("clone")),
         Err(error) => Err(error),
     };
     if !matches!(cloned, Ok(Forked::Child)) {

@@ -389,8 +389,10 @@ fn classify(mount: &oci::Mount, options: &Options, destination: &Path, context: 
     // In a user namespace the container has no right to a new view of what is the host's; it gets the host's view.
     let in_user_namespace = context.namespaces.has(flag::USER) || context.caller.is_rootless();
     let foreign = |owner: u64| in_user_namespace && !context.namespaces.has(owner);
+    // A network that is joined belongs to a user namespace that was there before.
+    let has_network = !context.namespaces.makes(flag::USER) || context.namespaces.makes(flag::NET);
     match kind {
-        "sysfs" if foreign(flag::NET) => Class::Bind { path: "/sys".into(), recursive: true },
+        "sysfs" if foreign(flag::NET) || !has_network => Class::Bind { path: "/sys".into(), recursive: true },
         "proc" if foreign(flag::PID) => Class::Bind { path: "/proc".into(), recursive: true },
         "mqueue" if foreign(flag::IPC) => Class::Bind { path: "/dev/mqueue".into(), recursive: false },
         "cgroup" | "cgroup2" => Class::Cgroup,
