@@ -225,15 +225,21 @@ const BITS: [(&str, &str, u64); 6] = [
 
 /// The last word about each thing is what holds.
 fn mean_what_they_say(words: &[String], options: &Options) {
-    for (before, attr) in [("", &options.attr), ("r", &options.attr_all)] {
+    let views = [(&[""][..], &options.attr), (&["r"], &options.attr_all), (&["", "r"], &options.whole)];
+    for (before, attr) in views {
         for (on, off, bit) in BITS {
-            let last = words.iter().rev().find_map(|word| match word.strip_prefix(before)? {
-                word if word == on => Some(true),
-                word if word == off => Some(false),
-                _ => None,
+            let is = |word: &String, known: &str| before.iter().any(|r| word.strip_prefix(r) == Some(known));
+            let last = words.iter().rev().find_map(|word| match (is(word, on), is(word, off)) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
+                (false, false) => None,
             });
             let (set, clear) = (attr.set & bit != 0, attr.clear & bit != 0);
-            assert_eq!((set, clear), (last == Some(true), last == Some(false)), "{before}{on} in {words:?}");
+            assert_eq!(
+                (set, clear),
+                (last == Some(true), last == Some(false)),
+                "{before:?} {on} in {words:?}"
+            );
         }
         the_kernel_would_take(attr);
     }

@@ -303,20 +303,19 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
             refuse_idmap(field, mount, &options)?;
             let dev = dev(context)?;
             let data = labelled(options.data, context.label);
-            let what = SourceKind::Dev { dev, data, attributes: options.attr.set };
+            let what = SourceKind::Dev { dev, data, attributes: options.whole.set };
             sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
             What::Source(sources.len() - 1)
         }
         Class::Cgroup => {
             check_proc(field, &destination, false)?;
-            What::Cgroup { attributes: options.attr.set | options.attr_all.set }
+            What::Cgroup { attributes: options.whole.set }
         }
         Class::Fs { kind } => {
             check_proc(field, &destination, kind == "proc")?;
             refuse_idmap(field, mount, &options)?;
             let source = mount.source.clone().filter(|source| !source.is_empty() && *source != kind);
-            let propagation = options.attr.propagation | options.attr_all.propagation;
-            let attr = Attr { set: options.attr.set | options.attr_all.set, clear: 0, propagation };
+            let attr = Attr { clear: 0, ..options.whole };
             let label = context.label.filter(|_| !UNLABELLED.contains(&kind.as_str()));
             let mut data = labelled(options.data, label);
             if kind == "devpts" {
@@ -363,8 +362,8 @@ type FsData = Vec<(String, Option<String>)>;
 
 /// Only what the options name is changed. With `bind` that is the mount alone; otherwise it is the file system too, as mount(8) has it.
 fn remount(options: Options) -> What {
-    let changes = [(options.attr_all, true), (options.attr, false)];
-    let changes = changes.into_iter().filter(|(attr, _)| !attr.is_empty()).collect();
+    let mut changes = in_order(&options);
+    changes.retain(|(attr, _)| !attr.is_empty());
     let mut data = options.data;
     for (bits, word) in [(options.attr.set, "ro"), (options.attr.clear, "rw")] {
         if bits & Attr::RDONLY != 0 {
@@ -425,26 +424,23 @@ fn bind(
 
 /// What is changed on the copy of a mount. Without a word about it, nothing that is mounted on either side shows on the other.
 fn changes(options: &Options, recursive: bool, own_user_namespace: bool) -> Vec<(Attr, bool)> {
-    let (mut one, mut all) = (options.attr, options.attr_all);
-    if one.propagation == 0 && all.propagation == 0 {
-        all.propagation = libc::MS_PRIVATE;
+    let mut changes = if recursive { in_order(options) } else { vec![(options.whole, false)] };
+    if options.whole.propagation == 0 {
+        changes[0].0.propagation = libc::MS_PRIVATE;
     }
-    let mut changes = Vec::new();
-    if own_user_namespace && libc::MS_SHARED == one.propagation | all.propagation {
+    changes.retain(|(attr, _)| !attr.is_empty());
+    if own_user_namespace && changes.iter().any(|(attr, _)| attr.propagation == libc::MS_SHARED) {
         // A copy shared with the host would carry mounts of the container's root out to it: it follows the host instead, and
         // shares from there.
-        changes.push((Attr { propagation: libc::MS_SLAVE, ..Attr::default() }, recursive));
+        changes.insert(0, (Attr { propagation: libc::MS_SLAVE, ..Attr::default() }, recursive));
     }
-    if !recursive {
-        one = Attr {
-            set: one.set | all.set,
-            clear: one.clear | all.clear,
-            propagation: if one.propagation == 0 { all.propagation } else { one.propagation },
-        };
-        all = Attr::default();
-    }
-    changes.extend([(all, true), (one, false)].into_iter().filter(|(attr, _)| !attr.is_empty()));
     changes
+}
+
+/// The mounts below and then the mount itself, on which words of either kind have had their say.
+fn in_order(options: &Options) -> Vec<(Attr, bool)> {
+    let one = if options.attr.is_empty() { Attr::default() } else { options.whole };
+    vec![(options.attr_all, true), (one, false)]
 }
 
 fn idmap(named: &str, mount: &oci::Mount, options: &Options, namespaces: &Namespaces) -> Result<Idmap> {
@@ -588,6 +584,28 @@ mod tests {
         let SourceKind::Path { changes, .. } = &sources[0].what else { panic!() };
         assert_eq!(changes[0].0.propagation, libc::MS_SLAVE);
         assert_eq!(changes[1].0.propagation, libc::MS_SHARED);
+    }
+
+    /// Found by the fuzzer: what was said of the mount alone hid that those below were shared.
+    #[test]
+    fn the_mounts_below_do_not_carry_out_either() {
+        for options in
+            [["rbind", "rshared", "slave"], ["rbind", "slave", "rshared"], ["rbind", "unbindable", "rshared"]]
+        {
+            let (_, sources) = plan_one(mount("/data", "bind", "/data", &options), flag::USER).unwrap();
+            let SourceKind::Path { changes, .. } = &sources[0].what else { panic!() };
+            let slave = Attr { propagation: libc::MS_SLAVE, ..Attr::default() };
+            assert_eq!(changes[0], (slave, true), "{options:?}");
+        }
+    }
+
+    /// Found by the fuzzer: the kernel takes one kind of propagation at a time.
+    #[test]
+    fn a_new_file_system_has_the_last_propagation_that_is_named() {
+        let (planned, _) =
+            plan_one(mount("/x", "tmpfs", "x", &["unbindable", "rshared", "ro", "rrw"]), 0).unwrap();
+        let What::Fs { attr, .. } = planned.what else { panic!() };
+        assert_eq!(attr, Attr { propagation: libc::MS_SHARED, ..Attr::default() });
     }
 
     #[test]

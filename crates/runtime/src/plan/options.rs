@@ -129,6 +129,8 @@ pub struct Options {
     pub attr: Attr,
     /// Attributes and propagation of the mount and all below it.
     pub attr_all: Attr,
+    /// What both come to on the mount itself: the words of either, in their order.
+    pub whole: Attr,
     /// What the file system is told: a name, and a value where it takes one.
     pub data: Vec<(String, Option<String>)>,
     /// Whether it changes a mount that is there.
@@ -165,15 +167,24 @@ pub fn parse(field: &str, words: &[String]) -> Result<Options> {
 
 fn apply(options: &mut Options, word: &str, effect: Effect) {
     match effect {
-        Set(bits) => set(&mut options.attr, bits),
-        Clear(bits) => clear(&mut options.attr, bits),
-        Atime(bits) => atime(&mut options.attr, bits),
-        SetAll(bits) => set(&mut options.attr_all, bits),
-        ClearAll(bits) => clear(&mut options.attr_all, bits),
-        AtimeAll(bits) => atime(&mut options.attr_all, bits),
+        Set(bits) => [&mut options.attr, &mut options.whole].into_iter().for_each(|attr| set(attr, bits)),
+        Clear(bits) => [&mut options.attr, &mut options.whole].into_iter().for_each(|attr| clear(attr, bits)),
+        Atime(bits) => [&mut options.attr, &mut options.whole].into_iter().for_each(|attr| atime(attr, bits)),
+        SetAll(bits) => {
+            [&mut options.attr_all, &mut options.whole].into_iter().for_each(|attr| set(attr, bits))
+        }
+        ClearAll(bits) => {
+            [&mut options.attr_all, &mut options.whole].into_iter().for_each(|attr| clear(attr, bits))
+        }
+        AtimeAll(bits) => {
+            [&mut options.attr_all, &mut options.whole].into_iter().for_each(|attr| atime(attr, bits))
+        }
         Bind { recursive } => options.bind = Some(recursive),
-        Propagation { flag, recursive: false } => options.attr.propagation = flag,
-        Propagation { flag, recursive: true } => options.attr_all.propagation = flag,
+        Propagation { flag, recursive } => {
+            let attr = if recursive { &mut options.attr_all } else { &mut options.attr };
+            attr.propagation = flag;
+            options.whole.propagation = flag;
+        }
         Superblock => options.data.push((word.to_owned(), None)),
         Idmap { recursive, required } => options.idmap = Some(IdmapOption { recursive, required }),
         Remount => options.remount = true,
@@ -255,6 +266,15 @@ mod tests {
         assert_eq!(found.bind, Some(true));
         assert_eq!(found.attr, Attr { set: Attr::NOSUID, ..Attr::default() });
         assert_eq!(found.attr_all, Attr { set: Attr::RDONLY, clear: 0, propagation: libc::MS_SLAVE });
+        let both = Attr { set: Attr::RDONLY | Attr::NOSUID, clear: 0, propagation: libc::MS_SLAVE };
+        assert_eq!(found.whole, both);
+    }
+
+    #[test]
+    fn later_words_win_on_the_mount_itself_whatever_is_below() {
+        assert_eq!(options(&["ro", "rrw"]).whole, Attr { clear: Attr::RDONLY, ..Attr::default() });
+        assert_eq!(options(&["rrw", "ro"]).whole, Attr { set: Attr::RDONLY, ..Attr::default() });
+        assert_eq!(options(&["unbindable", "rshared"]).whole.propagation, libc::MS_SHARED);
     }
 
     #[test]
