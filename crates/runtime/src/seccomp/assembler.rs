@@ -25,6 +25,9 @@ const DATA_NR: u32 = 0;
 const DATA_ARCH: u32 = 4;
 const DATA_ARGS: u32 = 16;
 
+/// The number that a tracer writes to have a call skipped. The filter sees it, and it is no call of x32's.
+const SKIPPED: u32 = u32::MAX;
+
 /// How far a conditional jump may lead, less what is still put between it and its target.
 const REACH: usize = 250;
 
@@ -60,7 +63,10 @@ impl Assembler {
         let x86_64 = tree_of(Arch::X86_64).map(|tree| {
             let x32 = match tree_of(Arch::X32) {
                 Some(x32) => x32,
-                None => self.returned(RETURN_KILL_PROCESS),
+                None => {
+                    let kill = self.returned(RETURN_KILL_PROCESS);
+                    self.branch(JUMP_EQUAL, SKIPPED, tree, kill)
+                }
             };
             let test = self.branch(JUMP_GREATER_EQUAL, X32_BIT, x32, tree);
             self.load(DATA_NR, test)

@@ -158,6 +158,9 @@ fn means_the_same(profile: &oci::Seccomp, program: &[Insn]) {
             let named = rule.names.iter().filter_map(|name| arch.number(name));
             numbers.extend(named.flat_map(|nr| [nr.max(1) - 1, nr, nr + 1]));
         }
+        if arch == Arch::X86_64 && !listed.contains(&Arch::X32) {
+            numbers.push(u32::MAX);
+        }
         numbers.sort_unstable();
         numbers.dedup();
         numbers.retain(|nr| arch != Arch::X32 || *nr >= X32_BIT);

@@ -94,6 +94,12 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// The highest number that it names.
+    #[cfg(test)]
+    pub(super) fn newest(&self) -> Option<u32> {
+        self.newest
+    }
+
     /// Arguments at and beside every value that the rules of a call compare with, one argument at a time and all at once.
     pub(super) fn edges(&self, nr: u32) -> Vec<[u64; 6]> {
         let mut all = vec![[0; 6], [u64::MAX; 6]];
@@ -135,7 +141,7 @@ fn holds(rule: &oci::SyscallRule, arch: Arch, args: &[u64; 6]) -> bool {
     if repeated { rule.args.iter().any(one) } else { rule.args.iter().all(one) }
 }
 
-fn returned(action: &str, errno: Option<u32>) -> u32 {
+pub(super) fn returned(action: &str, errno: Option<u32>) -> u32 {
     let data = errno.unwrap_or(1);
     match Action::from_str(action).expect("a word of the table") {
         Action::KillThread => 0,

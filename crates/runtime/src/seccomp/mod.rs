@@ -11,6 +11,8 @@ mod default;
 pub(crate) mod fuzz;
 #[cfg(any(test, feature = "fuzz"))]
 mod interpreter;
+#[cfg(test)]
+mod oracle;
 #[rustfmt::skip]
 mod table;
 #[cfg(test)]
