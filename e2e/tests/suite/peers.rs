@@ -87,7 +87,7 @@ impl Peer {
             daemon.wait();
         }
         let line = format!(
-            "for own in /run/netns /run/containerd /run/docker {}; do umount -R $own; done; ip link delete docker0; \
+            "for own in /run/netns /run/containerd /run/docker /etc/subuid /etc/subgid /etc/passwd {}; do umount -R $own; done; ip link delete docker0; \
              find /sys/fs/cgroup -depth -type d '(' -path '*/libpod_parent*' -o -path '*/{}-peer*' ')' -exec rmdir {{}} ';'",
             self.dir(),
             self.id()
@@ -113,13 +113,79 @@ fn podman(runtime: &str) -> Peer {
         "storage.conf",
         "[storage]\ndriver=\"overlay\"\nrunroot=\"@DIR@/run\"\ngraphroot=\"@DIR@/root\"\n",
     );
+    // Of these it takes the ids of `--userns=auto`.
+    peer.file("subid", "containers:400000:65536");
+    let _ = peer.sh("for to in /etc/subuid /etc/subgid; do mount --bind @DIR@/subid $to; done").expect_ok();
     let _ = peer.sh(&format!("tar -C {} -c . | podman import -q - bb", busybox())).expect_ok();
     peer
 }
 
+/// podman of an ordinary user, who has 65536 more ids and no cgroup.
+fn podman_of_a_user(runtime: &str) -> Peer {
+    let peer = Peer::host(
+        "export HOME=@DIR@/home XDG_RUNTIME_DIR=@DIR@/xdg USER=somebody CONTAINERS_CONF=@DIR@/containers.conf \
+         CONTAINERS_STORAGE_CONF=@DIR@/storage.conf TMPDIR=@DIR@; cd @DIR@; \
+         podman() { setpriv --reuid=1000 --regid=1000 --clear-groups podman --log-level=error \"$@\"; }; ",
+    );
+    // The runtime's own directory may be root's alone.
+    let conf = "[engine]\nruntime=\"@RUNTIME@\"\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\nlock_type=\"file\"\n\
+                runtime_supports_nocgroup=[\"crun\", \"tinyrun\"]\n[engine.runtimes]\ntinyrun=[\"@DIR@/tinyrun\"]\n\
+                [containers]\ndefault_ulimits=[\"nofile=1024:1024\",\"nproc=1024:1024\"]\n";
+    peer.file("containers.conf", &conf.replace("@RUNTIME@", runtime));
+    peer.file("storage.conf", "[storage]\ndriver=\"vfs\"\n");
+    peer.file("subid", "somebody:100000:65536");
+    peer.file("passwd", "root:x:0:0:root:/root:/bin/sh\nsomebody:x:1000:1000::@DIR@/home:/bin/sh");
+    let _ = peer
+        .sh(&format!(
+            "cp {} tinyrun && mkdir home xdg && chown -R 1000:1000 . && mount --bind passwd /etc/passwd && \
+             for to in /etc/subuid /etc/subgid; do mount --bind subid $to; done && \
+             tar -C {} -c . | podman import -q - bb",
+            tinyrun(),
+            busybox()
+        ))
+        .expect_ok();
+    peer
+}
+
+#[test]
+fn podman_of_a_user_runs_on_it_as_on_crun() {
+    const LINES: [&str; 22] = [
+        "podman run --rm --network none bb sh -c 'id -u; cat /proc/self/uid_map; echo x >/dev/null; exit 7'",
+        "podman run --rm --network none bb /nope",
+        "podman run --rm --network none --userns=keep-id bb sh -c 'id -u; cat /proc/self/uid_map'",
+        "podman run --rm --network none --userns=nomap bb cat /proc/self/uid_map",
+        "podman run --rm --network none --uidmap 0:1:100 bb cat /proc/self/uid_map",
+        "podman run --rm --network none --cgroups=disabled bb echo nowhere",
+        "podman run -d --network none --name c1 bb sleep 1000 >id",
+        "podman exec c1 sh -c 'echo in; exit 3'",
+        "podman exec -u 5:6 -w /tmp -e A=b c1 sh -c 'id; pwd; echo $A'",
+        "script -qec \"setpriv --reuid=1000 --regid=1000 --clear-groups podman exec -it c1 sh -c 'test -t 0 && test -t 1 && echo terminal'\" \
+         /dev/null | grep -o terminal",
+        "podman run --rm --network none --pid container:c1 bb ps -o args | grep -c 'sleep 1000'",
+        "podman run --rm --network container:c1 --userns=keep-id bb ls /sys/class/net",
+        "podman stop -t 1 c1",
+        "podman start c1",
+        "podman kill c1",
+        "podman rm -f -t 0 c1",
+        "podman run --rm --network host --read-only --tmpfs /t bb sh -c 'touch /x || touch /t/x && echo writable'",
+        "mkdir -p vol; chown 1000 vol; podman run --rm --network none -v @DIR@/vol:/v bb touch /v/g; stat -c %u vol/g",
+        "podman run --rm --network none -v @DIR@/vol:/v:ro bb touch /v/h 2>/dev/null || echo read-only",
+        "podman run --rm --network none --security-opt no-new-privileges bb grep -e NoNewPrivs -e Seccomp: -e Cap /proc/self/status",
+        "podman run --rm --network none --init bb true",
+        "podman pod create --name po --userns=keep-id --infra-image bb --infra-command '/bin/sleep 1000' >id && \
+         podman run -d --pod po --name pc bb sleep 1000 >id && podman exec pc id -u && podman pod rm -f -t 0 po >id",
+    ];
+    let (ours, theirs) = (podman_of_a_user("tinyrun"), podman_of_a_user("crun"));
+    assert_same(&ours, &theirs, &LINES);
+    for peer in [ours, theirs] {
+        // One process keeps the user's namespaces between two commands.
+        peer.end("podman rm -af -t 0; podman pod rm -af; kill $(cat xdg/libpod/tmp/pause.pid)");
+    }
+}
+
 #[test]
 fn podman_runs_on_it_as_on_crun() {
-    const LINES: [&str; 33] = [
+    const LINES: [&str; 34] = [
         "podman run --rm bb sh -c 'echo out; exit 7'",
         "podman run --rm bb /nope",
         "podman run -d --name c1 bb sleep 1000 >@DIR@/id",
@@ -151,6 +217,7 @@ fn podman_runs_on_it_as_on_crun() {
         "podman pod create --name po --infra-image bb --infra-command '/bin/sleep 1000' >@DIR@/id && \
          podman run -d --pod po --name pc bb sleep 1000 >@DIR@/id && podman exec pc hostname && podman pod rm -f -t 0 po >@DIR@/id",
         "podman run --rm --uidmap 0:1000:100 bb cat /proc/self/uid_map",
+        "podman run --rm --userns=auto:size=1000 bb sh -c 'cat /proc/self/uid_map; touch /x && stat -c %u /x'",
         "podman run --rm --init bb true",
         "podman run --rm --sysctl net.ipv4.ip_forward=1 bb cat /proc/sys/net/ipv4/ip_forward",
         "podman run --rm --preserve-fds 2 bb sh -c 'cat <&3' 3</etc/hostname 4</dev/null",
