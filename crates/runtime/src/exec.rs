@@ -126,21 +126,15 @@ pub fn begin(
     own_pipes(&stdio, linux, &plan)?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
     let (ours, theirs) = Sync::pair()?;
-    // What the caller could not come back from is joined by one in between.
-    let between = match target.caller {
-        Caller::Machine => 0,
-        Caller::Namespace => flags & flag::PID,
-        Caller::User => flags & (flag::USER | flag::PID),
-    };
-    let cloned = clone_on(plan.affinity[0].as_deref(), || match between {
-        0 => clone(target, flags),
-        _ => clone_through_another(target, between, &proc, &plan),
+    let is_root = target.caller == Caller::User && flags & flag::USER != 0;
+    let cloned = clone_on(plan.affinity[0].as_deref(), || {
+        if is_root { clone_as_root(target, flags, &proc, &plan) } else { clone(target, flags) }
     });
     let Forked::Parent { pid, pidfd } = cloned? else {
         drop(ours);
         let process = Become { process: &plan, filter: filter.as_ref(), fds: target.fds };
-        let is_root = between & flag::USER != 0;
-        Joining { target, flags: flags & !between, is_root, process, proc: &proc, sync: theirs }.run(stdio)
+        let flags = flags & !if is_root { flag::USER } else { 0 };
+        Joining { target, flags, is_root, process, proc: &proc, sync: theirs }.run(stdio)
     };
     drop((theirs, stdio));
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
@@ -222,7 +216,16 @@ pub(crate) fn clone(target: Target<'_>, flags: u64) -> Result<Forked> {
     if flags & flag::PID == 0 {
         return clone_in_cgroup(target);
     }
-    // Only children are put into a PID namespace that is joined; the caller goes back to its own.
+    if target.caller.is_rootless() {
+        return ids::through_another(
+            || clone_in_cgroup(target),
+            || {
+                ns::join(target.pidfd, flag::PID).map_err(step("join the pid namespace"))?;
+                process::clone_sibling(0).map_err(step("clone"))
+            },
+        );
+    }
+    // Only children are put into a PID namespace that is joined; the caller goes back to its own, as root of the machine may.
     let own = rustix::fs::open(c"/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| kernel("open(/proc/self/ns/pid)", &error))?;
     ns::join(target.pidfd, flag::PID).map_err(step("join the pid namespace"))?;
@@ -243,28 +246,24 @@ fn clone_in_cgroup(target: Target<'_>) -> Result<Forked> {
     }
 }
 
-/// The same for who cannot come back from a namespace of the container's: one in between joins those of `flags`. For an ordinary user
-/// that is the user namespace too: nothing else can be joined from outside of it.
-fn clone_through_another(
+/// The same for an ordinary user, and root in the container's user namespace: nothing else can be joined from outside of that.
+fn clone_as_root(
     target: Target<'_>,
     flags: u64,
     proc: &Proc,
     process: &process_plan::ProcessPlan,
 ) -> Result<Forked> {
-    let join = || ns::join(target.pidfd, flags);
-    ids::through_another(target.cgroup, || {
-        if flags & flag::USER == 0 {
-            join().map_err(step("join the pid namespace"))?;
-            return process::clone_sibling(0).map_err(step("clone"));
-        }
+    let in_between = || {
         // Its files in /proc are out of its own reach once it is somebody else.
         if let (Some(score), Ok(file)) = (process.oom_score_adj, proc.open_own(Path::new("oom_score_adj"))) {
             // What could not be done is seen by who is told of it.
             let _ = rustix::io::write(file, score.to_string().as_bytes());
         }
+        let join = || ns::join(target.pidfd, flags & (flag::USER | flag::PID));
         ids::enter_user_namespace(target.cgroup, target.caller, join)?;
         process::clone_sibling(0).map_err(step("clone"))
-    })
+    };
+    ids::through_another(|| clone_in_cgroup(target), in_between)
 }
 
 /// How long a process may take to its program. Once it is in the container's PID namespace the container's root can stop it

@@ -423,7 +423,8 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller)
     let flags = plan.namespaces.new & !later;
     if caller.is_rootless() && !through.is_empty() {
         // Who is not root of the machine could not come back.
-        return ids::through_another(cgroup, || {
+        let clone = || process::clone3(0, cgroup.clone_fd()).map_err(step("clone"));
+        return ids::through_another(clone, || {
             let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
             joined.try_for_each(|joined| joined).map_err(step("join namespaces"))?;
             process::clone_sibling(flags).map_err(step("clone"))

@@ -74,20 +74,20 @@ pub(super) fn born_in(user: BorrowedFd<'_>, cgroup: &Cgroup, caller: Caller) -> 
         enter_user_namespace(cgroup, caller, || ns::join(user, flag::USER))?;
         process::clone_sibling(flag::PID).map_err(step("clone"))
     };
-    through_another(cgroup, in_between)
+    through_another(|| process::clone3(0, cgroup.clone_fd()).map_err(step("clone")), in_between)
 }
 
-/// Clones a process from one in between that is on its way somewhere where this one cannot go, as it could not come back. It is this
-/// process's child all the same.
+/// Clones a process from one in between, made by `clone`, which goes where this one could not come back from. It is this process's
+/// child all the same.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn through_another(
-    cgroup: &Cgroup,
+    clone: impl FnOnce() -> Result<Forked>,
     in_between: impl FnOnce() -> Result<Forked>,
 ) -> Result<Forked> {
     let (mut ours, mut theirs) = Sync::pair()?;
-    let between = process::clone3(0, cgroup.clone_fd()).map_err(step("clone"))?;
+    let between = clone()?;
     let Forked::Parent { pidfd: between, .. } = between else {
         drop(ours);
         match in_between() {

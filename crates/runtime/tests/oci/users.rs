@@ -16,6 +16,10 @@ struct Holder(Child);
 
 impl Holder {
     fn new() -> Holder {
+        Holder::with("0 100000 65536")
+    }
+
+    fn with(maps: &str) -> Holder {
         let child = Command::new("unshare").args(["--user", "sleep", "1000"]).spawn().unwrap();
         let holder = Holder(child);
         let own = fs::read_link("/proc/self/ns/user").unwrap();
@@ -24,7 +28,7 @@ impl Holder {
             sleep(Duration::from_millis(1));
         }
         for map in ["uid_map", "gid_map"] {
-            fs::write(format!("/proc/{}/{map}", holder.0.id()), "0 100000 65536").unwrap();
+            fs::write(format!("/proc/{}/{map}", holder.0.id()), maps).unwrap();
         }
         holder
     }
@@ -76,4 +80,45 @@ fn a_path_that_is_no_user_namespace_is_named() {
     let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.push(json!({ "type": "user", "path": "/proc/self/ns/net" }));
     bundle.run().fails(1, "linux.namespaces[6]: join the user namespace: setns");
+}
+
+#[test]
+fn ids_of_several_ranges_are_each_their_own_outside() {
+    let map = json!([
+        { "containerID": 0, "hostID": 100_000, "size": 10 }, { "containerID": 10, "hostID": 300_000, "size": 5 }
+    ]);
+    let ranges = "0 100000 10 10 300000 5";
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut bundle = Bundle::new("ranges").with_users().args(&["sleep", "1000"]);
+    bundle.spec["linux"]["uidMappings"] = map.clone();
+    bundle.spec["linux"]["gidMappings"] = map;
+    bundle.spec["process"]["user"] = json!({ "uid": 12, "gid": 3, "additionalGids": [14] });
+    let device = json!({ "path": "/dev/own", "type": "c", "major": 1, "minor": 3, "uid": 11, "gid": 13 });
+    bundle.spec["linux"]["devices"] = json!([device]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let status = fs::read_to_string(format!("/proc/{}/status", bundle.state()["pid"])).unwrap();
+    let line = |name: &str| words(status.lines().find(|line| line.starts_with(name)).unwrap());
+    assert_eq!(line("Uid:"), "Uid: 300002 300002 300002 300002");
+    assert_eq!(
+        (line("Gid:").as_str(), line("Groups:").as_str()),
+        ("Gid: 100003 100003 100003 100003", "Groups: 300004")
+    );
+    let asks = "id -u; cat /proc/self/uid_map; stat -c %u:%g /dev/own /dev/null";
+    let said = bundle.tinyrun(&["exec", "--user", "14:0", &bundle.id, "sh", "-c", asks]);
+    assert_eq!(words(&said.out), format!("14 {ranges} 11:13 0:0"), "{said:?}");
+    bundle
+        .tinyrun(&["exec", "--user", "15", &bundle.id, "true"])
+        .fails(1, "process.user: it is not in the id mappings");
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+
+    // One that is there and is joined has its own.
+    let holder = Holder::with(&ranges.replace("10 10", "10\n10"));
+    bundle.spec["linux"]["uidMappings"] = json!([]);
+    bundle.spec["linux"]["gidMappings"] = json!([]);
+    bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().last_mut().unwrap()["path"] =
+        json!(holder.namespace());
+    bundle.spec["process"]["args"] = json!(["sh", "-c", asks]);
+    let said = bundle.run();
+    assert_eq!(words(&said.out), format!("12 {ranges} 11:13 0:0"), "{said:?}");
 }
