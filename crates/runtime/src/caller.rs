@@ -43,6 +43,17 @@ impl Caller {
         !matches!(self, Caller::Machine)
     }
 
+    /// Whether it has a systemd of its own, and not the system's. Root of a user namespace can be either: of a machine in a container, or
+    /// of an engine that an ordinary user runs, who has a directory for what runs.
+    #[must_use]
+    pub fn has_own_systemd(self) -> bool {
+        match self {
+            Caller::Machine => false,
+            Caller::Namespace => std::env::var_os("XDG_RUNTIME_DIR").is_some(),
+            Caller::User => true,
+        }
+    }
+
     /// Whether the container opens what comes from the host itself, from inside of its user and mount namespaces. An ordinary user may
     /// mount nowhere else. Root of a user namespace opens it for a container that has another one below: from there the files of
     /// its user may be out of reach.

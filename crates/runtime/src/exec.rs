@@ -137,6 +137,10 @@ pub fn begin(
         Joining { target, flags, is_root, process, proc: &proc, sync: theirs }.run(stdio)
     };
     drop((theirs, stdio));
+    if let Err(error) = target.cgroup.attach(pid) {
+        process::kill_and_reap(pidfd.as_fd());
+        return Err(error);
+    }
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
     let agent = Agent::of(seccomp, target.state.clone());
     let exec = Exec { pid, pidfd, terminal: None, warnings };

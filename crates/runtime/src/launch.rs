@@ -35,7 +35,7 @@ pub use self::cgroups::View;
 use self::sync::{Phase, Sync};
 use crate::{
     caller::Caller,
-    cgroup::{Cgroup, CgroupManager},
+    cgroup::{Cgroup, CgroupManager, systemd::Unit},
     hooks::{self, Later},
     init::{self, Child},
     plan::{self, Plan, mounts::Idmap, process::ProcessPlan},
@@ -70,6 +70,8 @@ pub struct Launch<'a> {
     pub manager: CgroupManager,
     /// Where: see [`cgroup_of`].
     pub cgroup: &'a str,
+    /// systemd's unit for it, when that makes it.
+    pub unit: Option<&'a Unit>,
     /// Whether it is made where the caller may, if anywhere.
     pub takes_what_it_gets: bool,
     /// Who asks for it.
@@ -217,15 +219,17 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
     warn_of_capabilities(&mut plan)?;
     let filter = seccomp::filter(launch.seccomp, plan.process.capabilities.bounding)?;
     let rdt = rdt::group(linux, launch.id)?;
-    let (cgroup, mut warnings) = make_cgroup(&launch)?;
+    let (mut cgroup, mut warnings) = make_cgroup(&launch)?;
     warnings.append(&mut plan.warnings);
     let state = hooks::state(launch.id, launch.bundle, launch.spec);
     let later = Later::new(&plan.hooks, state.clone(), launch.bundle);
     let told = oci::ContainerState { status: oci::Status::Created, ..state.clone() };
     let agent = Agent::of(launch.seccomp, told);
+    let resources = linux.and_then(|linux| linux.resources.as_ref());
     let made = failpoint(launch.failpoint, "cgroup").and_then(|()| {
         make(launch, &plan, filter.as_ref(), (&cgroup, rdt.as_ref()), (&state, &mut warnings))
     });
+    warnings.extend(cgroup.settle(resources));
     match made {
         Ok(Made { pid, pidfd, gate, terminal, network }) => {
             Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, agent, gate })
@@ -255,7 +259,10 @@ fn make_cgroup(launch: &Launch<'_>) -> Result<(Cgroup, Vec<String>)> {
     let linux = launch.spec.linux.as_ref();
     let default = oci::Resources::default();
     let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
-    match launch.manager.require()? {
+    if let Some(unit) = launch.unit {
+        return Cgroup::create_in_unit(unit, launch.cgroup, launch.id, launch.spec);
+    }
+    match launch.manager {
         CgroupManager::Cgroupfs if launch.takes_what_it_gets => {
             Cgroup::create_where_allowed(launch.cgroup, resources)
         }
@@ -354,6 +361,7 @@ fn make(
         ours.wait_at_most(PATIENCE);
     }
     let ready = failpoint(launch.failpoint, "clone")
+        .and_then(|()| cgroup.attach(pid))
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| {
             attend(plan, (context, launch.caller), (pid, state), &mut ours, launch.failpoint, warnings)

@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use tinyd_core::{Error, Kind, Result};
 
 /// Who makes a container's cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,26 +24,12 @@ impl CgroupManager {
         ("systemd", CgroupManager::Systemd),
         ("disabled", CgroupManager::Disabled),
     ];
-
-    /// This manager, when it can be had.
-    ///
-    /// # Errors
-    /// `Unsupported`.
-    pub fn require(self) -> Result<CgroupManager> {
-        match self {
-            CgroupManager::Cgroupfs | CgroupManager::Disabled => Ok(self),
-            CgroupManager::Systemd => {
-                let message = "this runtime makes cgroups itself; the cgroup driver has to be cgroupfs";
-                Err(Error::new(Kind::Unsupported, message))
-            }
-        }
-    }
 }
 
 impl FromStr for CgroupManager {
     type Err = String;
 
-    fn from_str(word: &str) -> std::result::Result<CgroupManager, String> {
+    fn from_str(word: &str) -> Result<CgroupManager, String> {
         let known = CgroupManager::WORDS.iter().find(|(known, _)| *known == word);
         let bad = || format!("{word:?} is not one of cgroupfs, systemd, disabled");
         known.map(|(_, manager)| *manager).ok_or_else(bad)

@@ -12,9 +12,11 @@ mod manager;
 mod oom;
 pub(crate) mod own;
 mod settings;
+pub mod systemd;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unit;
 mod v1;
 mod v2;
 
@@ -28,6 +30,7 @@ use std::{
 
 pub use manager::CgroupManager;
 pub use oom::OomEvents;
+use systemd::{Holder, Unit};
 use tinyd_core::{Error, Kind, Result, oci};
 pub use tinyd_sys::cgroup::Layout;
 use tinyd_sys::cgroup::ROOT;
@@ -42,6 +45,18 @@ pub struct Cgroup {
     path: CgroupPath,
     spelled: String,
     world: World,
+    /// systemd's unit that it is of.
+    unit: Option<InUnit>,
+}
+
+/// What there is beside the cgroup of a unit.
+#[derive(Debug)]
+struct InUnit {
+    unit: Unit,
+    /// Keeps it until the container's first process is there.
+    holder: Option<Holder>,
+    /// Whether the kernel lets this process put others into it.
+    reachable: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +110,16 @@ impl Cgroup {
         reach: Reach,
     ) -> Result<(Cgroup, Vec<String>)> {
         let path = CgroupPath::parse(spelled)?;
+        Cgroup::create_at(root, path, spelled, resources, reach)
+    }
+
+    fn create_at(
+        root: &Path,
+        path: CgroupPath,
+        spelled: &str,
+        resources: &oci::Resources,
+        reach: Reach,
+    ) -> Result<(Cgroup, Vec<String>)> {
         let layout = Layout::detect(root).map_err(told)?;
         let mut warnings = Vec::new();
         let world = match v2_mount(&layout) {
@@ -106,15 +131,48 @@ impl Cgroup {
             Err(error) => return Err(error),
         };
         match world {
-            Some(world) => Ok((Cgroup { path, spelled: spelled.to_owned(), world }, warnings)),
+            Some(world) => Ok((Cgroup { path, spelled: spelled.to_owned(), world, unit: None }, warnings)),
             None => require_no_limits(resources).map(|()| (Cgroup::nowhere(), warnings)),
+        }
+    }
+
+    /// Has systemd make the cgroup, as a unit of the container's own, and writes its limits as [`Cgroup::create`] does. It is gone again
+    /// when nobody has entered it before [`Cgroup::settle`].
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`], and systemd's refusal. Nothing of the attempt is left.
+    pub fn create_in_unit(
+        unit: &Unit,
+        path: &str,
+        id: &str,
+        spec: &oci::Spec,
+    ) -> Result<(Cgroup, Vec<String>)> {
+        let path_below = CgroupPath::parse(path)?.given();
+        let default = oci::Resources::default();
+        let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
+        let layout = Layout::detect(Path::new(ROOT)).map_err(told)?;
+        let unified = v2_mount(&layout)?;
+        let settings = if unified.is_some() { convert::v2(resources) } else { convert::v1(resources) }?;
+        let holder = unit.start(id, &settings, &spec.annotations, unified.is_some())?;
+        let reach = if unit.is_users() { Reach::Allowed } else { Reach::All };
+        let held = unit::with_room_for(holder.as_ref(), resources);
+        let made = unit::enter_subgroup(unified, path, spec, holder.as_ref())
+            .and_then(|()| Cgroup::create_at(Path::new(ROOT), path_below, path, &held, reach));
+        match made {
+            Ok((cgroup, warnings)) => Ok((cgroup.in_unit(unit.clone(), holder), warnings)),
+            Err(error) => {
+                drop(holder);
+                // The error that is told is the one that led here.
+                let _ = unit.stop();
+                Err(error)
+            }
         }
     }
 
     /// No cgroup at all: nothing is limited, counted or frozen, and nobody is found by it.
     #[must_use]
     pub fn nowhere() -> Cgroup {
-        Cgroup { path: CgroupPath::default(), spelled: String::new(), world: World::Nowhere }
+        Cgroup { path: CgroupPath::default(), spelled: String::new(), world: World::Nowhere, unit: None }
     }
 
     /// This one, if there is one.
@@ -189,7 +247,7 @@ impl Cgroup {
             None => v1::Group::open(&layout, &path)?.map(World::V1),
         };
         let world = world.ok_or_else(|| Error::new(Kind::NotFound, format!("no cgroup {spelled:?}")))?;
-        Ok(Cgroup { path, spelled: spelled.to_owned(), world })
+        Ok(Cgroup { path, spelled: spelled.to_owned(), world, unit: None })
     }
 
     /// The path it was made under.
@@ -204,8 +262,10 @@ impl Cgroup {
     #[must_use]
     pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.world {
-            World::Nowhere | World::V1(_) => None,
-            World::V2(group) => Some(group.clone_fd()),
+            World::V2(group) if self.unit.as_ref().is_none_or(|unit| unit.reachable) => {
+                Some(group.clone_fd())
+            }
+            World::Nowhere | World::V1(_) | World::V2(_) => None,
         }
     }
 
@@ -362,6 +422,7 @@ impl Cgroup {
     pub fn remove(&self) -> Result<()> {
         let killed = if self.pids()?.is_empty() { Ok(()) } else { self.kill_all() };
         let mut left: Vec<Error> = killed.err().into_iter().collect();
+        left.extend(self.unit.as_ref().and_then(|in_unit| in_unit.unit.stop().err()));
         left.extend(match &self.world {
             World::Nowhere => Vec::new(),
             World::V1(group) => group.remove(&self.path),

@@ -18,7 +18,11 @@ const CGROUPS_MAX: usize = 10_000;
 
 /// The path of a cgroup below a hierarchy's root, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct CgroupPath(Vec<String>);
+pub(super) struct CgroupPath {
+    parts: Vec<String>,
+    /// Whether somebody else makes it, and a process of theirs may be in it already.
+    given: bool,
+}
 
 impl CgroupPath {
     /// Reads `/tinyd-1234/ID`; a leading slash more or less means nothing.
@@ -43,23 +47,28 @@ impl CgroupPath {
         if parts.iter().any(|part| part.starts_with("cgroup.") || part == "tasks") {
             return bad("has the name of a kernel file");
         }
-        Ok(CgroupPath(parts))
+        Ok(CgroupPath { parts, given: false })
+    }
+
+    /// The same, of a cgroup that somebody else makes, and in which a process of theirs may be.
+    pub(super) fn given(self) -> CgroupPath {
+        CgroupPath { given: true, ..self }
     }
 
     /// The path relative to the root.
     pub(super) fn relative(&self) -> String {
-        self.0.join("/")
+        self.parts.join("/")
     }
 
     /// The parent relative to the root, unless it is the root.
     pub(super) fn parent(&self) -> Option<String> {
-        (self.0.len() > 1).then(|| self.0[..self.0.len() - 1].join("/"))
+        (self.parts.len() > 1).then(|| self.parts[..self.parts.len() - 1].join("/"))
     }
 }
 
 /// Whether the caller may make a cgroup: it may write to the last directory on the way there.
 pub(super) fn may_make(root: &Dir, path: &CgroupPath) -> bool {
-    let Some((_, parents)) = path.0.split_last() else { return false };
+    let Some((_, parents)) = path.parts.split_last() else { return false };
     let Ok(mut last) = root.open_beneath(".") else { return false };
     for name in parents {
         match last.open_beneath(name) {
@@ -129,9 +138,9 @@ fn make_parts(
 ) -> Result<Dir> {
     let mut parent = root.open_beneath(".").map_err(told)?;
     let mut relative = String::new();
-    for (depth, name) in path.0.iter().enumerate() {
+    for (depth, name) in path.parts.iter().enumerate() {
         before(&parent)?;
-        let is_leaf = depth + 1 == path.0.len();
+        let is_leaf = depth + 1 == path.parts.len() && !path.given;
         if !relative.is_empty() {
             relative.push('/');
         }

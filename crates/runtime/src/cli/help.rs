@@ -8,13 +8,11 @@ use super::{
     args::Opt,
     verbs::{GLOBAL, VERBS, Verb},
 };
-use crate::cgroup::CgroupManager;
 
 /// What `--version` prints. Engines read the first lines by their words, and people the last one, as crun has it.
 pub(super) fn version() -> String {
-    let systemd = if CgroupManager::Systemd.require().is_ok() { "+SYSTEMD " } else { "" };
     format!(
-        "tinyrun version {}\nspec: {}\n{systemd}+SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n",
+        "tinyrun version {}\nspec: {}\n+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF\n",
         env!("CARGO_PKG_VERSION"),
         oci::OCI_VERSION
     )

@@ -101,14 +101,11 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
 
 /// Who makes cgroups: runc's word for it, or crun's.
 fn manager(global: &Given) -> Result<CgroupManager> {
-    let (field, manager) = if global.has("systemd-cgroup") {
-        ("--systemd-cgroup", CgroupManager::Systemd)
-    } else {
-        let word = global.get("cgroup-manager").unwrap_or("cgroupfs");
-        let manager = word.parse().map_err(|rule: String| Error::invalid("--cgroup-manager", rule))?;
-        ("--cgroup-manager", manager)
-    };
-    manager.require().map_err(|error| error.of_field(field))
+    if global.has("systemd-cgroup") {
+        return Ok(CgroupManager::Systemd);
+    }
+    let word = global.get("cgroup-manager").unwrap_or("cgroupfs");
+    word.parse().map_err(|rule: String| Error::invalid("--cgroup-manager", rule))
 }
 
 /// As runc has it.

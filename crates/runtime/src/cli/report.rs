@@ -101,7 +101,7 @@ pub(super) fn features() -> Value {
         "linux": {
             "namespaces": namespaces::KINDS,
             "capabilities": CAPABILITIES.as_slice(),
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": {
                 "enabled": true,
                 "actions": words(&Action::WORDS),

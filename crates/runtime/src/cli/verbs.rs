@@ -37,7 +37,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     value("log", "FILE", "where failures are logged as well"),
     value("log-format", "FORMAT", "text or json"),
     switch("debug", "say more"),
-    value("cgroup-manager", "MANAGER", "who makes cgroups: cgroupfs, systemd (not supported), disabled"),
+    value("cgroup-manager", "MANAGER", "who makes cgroups: cgroupfs, systemd, disabled"),
     switch("systemd-cgroup", "the same as --cgroup-manager systemd"),
     value("criu", "PATH", "ignored"),
     value(

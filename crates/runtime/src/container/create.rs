@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     caller::Caller,
-    cgroup::{self, CgroupManager},
+    cgroup::{self, CgroupManager, systemd},
     launch::{self, Extra, Fds, Gate, Launch, Prepared, Stdio, kernel, step},
     plan,
 };
@@ -113,14 +113,20 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
 /// Writes down who is about to be made.
 pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<Record> {
     let manager = options.manager;
+    let (cgroup, unit) = match manager {
+        CgroupManager::Cgroupfs if options.takes_what_it_gets(bundle) => (near(bundle, &place.id)?, None),
+        CgroupManager::Cgroupfs => (launch::cgroup_of(&bundle.spec, &place.id), None),
+        CgroupManager::Systemd => {
+            let decided = systemd::decide(&bundle.spec, &place.id, bundle.caller.has_own_systemd())?;
+            (decided.path, Some(decided.unit))
+        }
+        CgroupManager::Disabled => (String::new(), None),
+    };
     let record = Record {
         bundle: bundle.dir.clone(),
-        cgroup: match manager {
-            CgroupManager::Cgroupfs if options.takes_what_it_gets(bundle) => near(bundle, &place.id)?,
-            CgroupManager::Cgroupfs | CgroupManager::Systemd => launch::cgroup_of(&bundle.spec, &place.id),
-            CgroupManager::Disabled => String::new(),
-        },
+        cgroup,
         manager,
+        unit,
         process: None,
         created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
     };
@@ -162,6 +168,7 @@ pub(super) fn prepare(
         init: false,
         manager: options.manager,
         cgroup: &claimed.cgroup,
+        unit: claimed.unit.as_ref(),
         takes_what_it_gets: options.takes_what_it_gets(bundle),
         caller: bundle.caller,
         extra: options.extra,

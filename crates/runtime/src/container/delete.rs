@@ -75,7 +75,10 @@ fn remove(place: &Place, seen: &Seen) -> Result<()> {
     }
     let cgroup = match seen.record.open_cgroup() {
         Ok(cgroup) => cgroup.remove(),
-        Err(error) if error.kind() == Kind::NotFound => Ok(()),
+        // A unit can be there without a cgroup: one that systemd still starts.
+        Err(error) if error.kind() == Kind::NotFound => {
+            seen.record.unit.as_ref().map_or(Ok(()), |unit| unit.stop())
+        }
         Err(error) => Err(error),
     };
     // With a cgroup left the record stays: another delete can try again.

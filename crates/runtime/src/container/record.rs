@@ -17,7 +17,7 @@ use tinyd_sys::{fs, process};
 
 use crate::{
     caller::Caller,
-    cgroup::{Cgroup, CgroupManager},
+    cgroup::{Cgroup, CgroupManager, systemd::Unit},
     launch::{kernel, step},
 };
 
@@ -39,6 +39,9 @@ pub(super) struct Record {
     /// Who made it.
     #[serde(default)]
     pub(super) manager: CgroupManager,
+    /// systemd's unit for it.
+    #[serde(default)]
+    pub(super) unit: Option<Unit>,
     /// Its first process; none while it is being created.
     pub(super) process: Option<Init>,
     /// When it was created, in nanoseconds since the epoch.
@@ -57,7 +60,7 @@ pub(super) struct Init {
 impl Record {
     /// The same for a container that has got none.
     pub(super) fn without_cgroup(self) -> Record {
-        Record { cgroup: String::new(), manager: CgroupManager::Disabled, ..self }
+        Record { cgroup: String::new(), manager: CgroupManager::Disabled, unit: None, ..self }
     }
 
     /// Its cgroup.
@@ -66,7 +69,10 @@ impl Record {
     /// `NotFound` when it is gone.
     pub(super) fn open_cgroup(&self) -> Result<Cgroup> {
         match self.manager {
-            CgroupManager::Cgroupfs | CgroupManager::Systemd => Cgroup::open(&self.cgroup),
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => match &self.unit {
+                Some(unit) => Cgroup::open_in_unit(unit, &self.cgroup),
+                None => Cgroup::open(&self.cgroup),
+            },
             CgroupManager::Disabled => Ok(Cgroup::nowhere()),
         }
     }
@@ -361,6 +367,7 @@ mod tests {
             bundle: "/b".into(),
             cgroup: "/c".into(),
             manager: CgroupManager::Cgroupfs,
+            unit: None,
             process: None,
             created_unix_nanos: 1,
         };

@@ -21,8 +21,11 @@ pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<Stri
     let mut spec = place.spec()?;
     let held = spec.linux.get_or_insert_default().resources.get_or_insert_default();
     let cgroup = seen.record.open_cgroup()?;
-    let warnings = cgroup.apply(&completed(change, held))?;
-    merge(held, change);
+    let change = completed(change, held);
+    merge(held, &change);
+    // systemd first: it writes into the same files, and only as precisely as its words are.
+    cgroup.tell_unit(held)?;
+    let warnings = cgroup.apply(&change)?;
     place.write_spec(&spec)?;
     Ok(warnings)
 }

@@ -70,6 +70,7 @@ impl Container {
             init: plan.init,
             manager: CgroupManager::Cgroupfs,
             cgroup: &launch::cgroup_of(&plan.spec, plan.id.as_str()),
+            unit: None,
             takes_what_it_gets: false,
             caller,
             extra: Extra::default(),

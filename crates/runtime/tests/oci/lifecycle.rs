@@ -151,7 +151,6 @@ fn what_this_runtime_does_not_do_is_refused_by_name() {
         bundle.spec["process"]["apparmorProfile"] = json!("x");
         bundle.run().fails(1, "process.apparmorProfile: this host has no AppArmor");
     }
-    bundle.tinyrun(&["--systemd-cgroup", "list"]).fails(1, "--systemd-cgroup");
     bundle.tinyrun(&["frobnicate"]).fails(1, "frobnicate");
     bundle.assert_clean();
 }
@@ -194,5 +193,28 @@ fn without_a_cgroup_manager_it_stays_in_its_callers_cgroup() {
     bundle
         .tinyrun(&["--cgroup-manager", "other", "list"])
         .fails(1, "--cgroup-manager: \"other\" is not one of");
-    bundle.tinyrun(&["--cgroup-manager=systemd", "list"]).fails(1, "--cgroup-manager");
+}
+
+#[test]
+fn systemd_has_rules_of_its_own_for_a_cgroups_path() {
+    let mut bundle = Bundle::new("systemd-path");
+    let dir = bundle.dir.to_str().unwrap().to_owned();
+    for (path, rule) in [
+        ("/a/b", "slice:prefix:name"),
+        ("a.scope:p:n", "\"a.scope\" is not the name of a slice"),
+        ("a.slice:p:n/m", "\"p-n/m.scope\" is not a unit's name"),
+    ] {
+        bundle.spec["linux"]["cgroupsPath"] = json!(path);
+        bundle.write();
+        for manager in ["--systemd-cgroup", "--cgroup-manager=systemd"] {
+            bundle.tinyrun(&[manager, "run", "-b", &dir, &bundle.id]).fails(1, rule);
+        }
+    }
+    bundle.spec["linux"]["cgroupsPath"] = json!("");
+    bundle.spec["annotations"] = json!({ "org.systemd.property.KillMode": "mixed" });
+    bundle.write();
+    bundle
+        .tinyrun(&["--systemd-cgroup", "run", "-b", &dir, &bundle.id])
+        .fails(1, "org.systemd.property.KillMode");
+    bundle.assert_clean();
 }
