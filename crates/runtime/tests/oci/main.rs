@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod calls;
 mod driver;
 mod exec;
 mod flags;
