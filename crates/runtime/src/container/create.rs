@@ -10,7 +10,9 @@ use tinyd_core::{Error, Kind, Result, oci, time::unix_nanos, wire};
 use tinyd_sys::fs;
 
 use super::{
-    console, notify,
+    console,
+    lock::Lock,
+    notify,
     record::{Init, Place, Record, Root},
     seal,
 };
@@ -90,12 +92,12 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     if wants_terminal && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
     }
-    let claimed = claim(&place, &bundle, options)?;
+    let (claimed, lock) = claim(&place, &bundle, options)?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
     let made = notify.and(gate).and_then(|gate| prepare(&place, (&bundle, &claimed), stdio?, gate, options));
-    let mut prepared = undo_claim(&place, made)?;
+    let mut prepared = undo_claim(&place, &lock, made)?;
     let finished = finish(&place, claimed, &mut prepared, options);
     match finished {
         Ok(()) => Ok(prepared.warnings),
@@ -103,7 +105,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
             // The error that is told is the one that led here.
             let later = prepared.later.clone();
             let _ = prepared.destroy();
-            let _ = place.remove();
+            give_back(&place, &lock);
             let _ = later.poststop();
             Err(error)
         }
@@ -111,7 +113,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
 }
 
 /// Writes down who is about to be made.
-pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<Record> {
+pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<(Record, Lock)> {
     let manager = options.manager;
     let (cgroup, unit) = match manager {
         CgroupManager::Cgroupfs if options.takes_what_it_gets(bundle) => (near(bundle, &place.id)?, None),
@@ -130,8 +132,8 @@ pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> 
         process: None,
         created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
     };
-    place.claim(&record, &bundle.bytes)?;
-    Ok(record)
+    let lock = place.claim(&record, &bundle.bytes)?;
+    Ok((record, lock))
 }
 
 /// The cgroup of somebody who is not root: one whose path is not absolute is near the caller's own.
@@ -183,10 +185,16 @@ pub(super) fn seccomp_of(spec: &oci::Spec) -> wire::Seccomp {
 }
 
 /// Gives the id back when what it was claimed for did not come about.
-pub(super) fn undo_claim<T>(place: &Place, made: Result<T>) -> Result<T> {
-    made.inspect_err(|_| {
+pub(super) fn undo_claim<T>(place: &Place, lock: &Lock, made: Result<T>) -> Result<T> {
+    made.inspect_err(|_| give_back(place, lock))
+}
+
+/// Gives an id back, unless somebody has done so by force and it is another's by now.
+fn give_back(place: &Place, lock: &Lock) {
+    if lock.is_in_place() {
+        // The error that is told is the one that led here.
         let _ = place.remove();
-    })
+    }
 }
 
 /// Tells whoever has to know of the new container.

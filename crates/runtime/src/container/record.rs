@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Result, error::chain, oci};
 use tinyd_sys::{fs, process};
 
+use super::lock::{LOCK, Lock};
 use crate::{
     caller::Caller,
     cgroup::{Cgroup, CgroupManager, systemd::Unit},
     launch::{kernel, step},
 };
 
-const RECORD: &str = "state.json";
+pub(super) const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
 const GATE: &str = "gate";
 
@@ -144,11 +145,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes the id, and writes the first record: from here on `delete` finds everything that may come.
+    /// Takes the id, locks it, and writes the first record: from here on `delete` finds everything that may come.
     ///
     /// # Errors
     /// `AlreadyExists` when it is taken.
-    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<()> {
+    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<Lock> {
         let root = self.dir.parent().unwrap_or(Path::new("/"));
         match rustix::fs::mkdir(&self.dir, Mode::RWXU) {
             Err(rustix::io::Errno::NOENT) => {
@@ -160,13 +161,15 @@ impl Place {
             }
             made => made.map_err(|error| self.taken(error))?,
         }
+        let lock = self.make_lock()?;
         let kept = self.write(record).and_then(|()| {
             fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
         });
         kept.inspect_err(|_| {
             // Nothing of the container is there yet. The first failure is the one to tell.
             let _ = self.remove();
-        })
+        })?;
+        Ok(lock)
     }
 
     /// In a user's own directory what is old may be swept away, unless it is marked as in use.
@@ -227,28 +230,45 @@ impl Place {
     fn read_file(&self, name: &str) -> Result<Vec<u8>> {
         std::fs::read(self.dir.join(name)).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                return Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id));
+                return self.not_there();
             }
             kernel(&format!("read {name} of {}", self.id), &error)
         })
     }
 
-    /// Whether there is such a container.
-    pub(super) fn exists(&self) -> bool {
-        self.dir.exists()
+    pub(super) fn not_there(&self) -> Error {
+        Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id))
     }
 
-    /// Takes the directory away.
+    /// Takes the directory away, the lock last: who waits for it finds a container or none, and nothing in between.
     ///
     /// # Errors
     /// The call that the kernel refused; one that is gone is no error.
     pub(super) fn remove(&self) -> Result<()> {
-        match std::fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(kernel(&format!("remove {}", self.dir.display()), &error))
-            }
+        let failed = |error: io::Error| kernel(&format!("remove {}", self.dir.display()), &error);
+        let gone = |done: io::Result<()>| match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             Ok(()) | Err(_) => Ok(()),
+        };
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let (path, is_dir) = (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            if entry.file_name() != LOCK {
+                gone(if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) })?;
+            }
         }
+        gone(std::fs::remove_file(self.dir.join(LOCK)))?;
+        gone(std::fs::remove_dir(&self.dir))
+    }
+
+    /// Takes a directory away that has nothing in it: of a container that was about to be made, or is all but gone.
+    pub(super) fn remove_empty(&self) {
+        // One with something in it is somebody's.
+        let _ = std::fs::remove_dir(&self.dir);
     }
 
     /// Makes the socket at which the first process waits for `start`.

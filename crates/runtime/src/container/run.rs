@@ -41,7 +41,7 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     }
     // Before the clone: a signal that comes meanwhile waits to be handed on.
     let signals = if detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
-    let claimed = claim(&place, &bundle, options)?;
+    let (claimed, lock) = claim(&place, &bundle, options)?;
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     if !detach && !run.no_subreaper {
         // Without a PID namespace of its own they would be the host's.
@@ -53,10 +53,11 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     let made = notify
         .and(stdio)
         .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, Gate::Caller, options));
-    let mut prepared = undo_claim(&place, made)?;
+    let mut prepared = undo_claim(&place, &lock, made)?;
     let started = finish(&place, claimed, &mut prepared, options)
         .and_then(|()| Notify::open(&place.dir))
         .and_then(|notify| prepared.start().map(|()| notify));
+    lock.release();
     warn(&prepared.warnings);
     let ended = match (started, signals) {
         (Ok(None), None) => return Ok(0),
@@ -69,6 +70,11 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         (Err(error), _) => Err(error),
     };
     if run.keep && ended.is_ok() {
+        return ended;
+    }
+    if !lock.take_again() {
+        // Somebody has deleted it meanwhile.
+        process::kill_and_reap(prepared.pidfd.as_fd());
         return ended;
     }
     let later = prepared.later.clone();

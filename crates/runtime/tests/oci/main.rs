@@ -21,4 +21,5 @@ mod rootless;
 mod seccomp;
 mod spellings;
 mod swap;
+mod together;
 mod users;
