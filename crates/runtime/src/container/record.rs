@@ -127,6 +127,16 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root() && !(keeps_name && in_namespace())
 }
 
+/// Who is not root has its own place for records.
+fn not_ours(root: &Path, error: &io::Error) -> Error {
+    let made = kernel(&format!("make {}", root.display()), error);
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return made;
+    }
+    let hint = "who is not root sets XDG_RUNTIME_DIR or gives --root";
+    Error::new(Kind::PermissionDenied, format!("{}; {hint}", made.message()))
+}
+
 /// The specification leaves ids open; these are safe as a file name and in a cgroup path.
 fn check_id(id: &str) -> Result<()> {
     const BYTES_MAX: usize = 1024;
@@ -153,8 +163,7 @@ impl Place {
         let root = self.dir.parent().unwrap_or(Path::new("/"));
         match rustix::fs::mkdir(&self.dir, Mode::RWXU) {
             Err(rustix::io::Errno::NOENT) => {
-                std::fs::create_dir_all(root)
-                    .map_err(|error| kernel(&format!("make {}", root.display()), &error))?;
+                std::fs::create_dir_all(root).map_err(|error| not_ours(root, &error))?;
                 rustix::fs::chmod(root, self.mode_of_records())
                     .map_err(|error| kernel("chmod(records)", &error))?;
                 rustix::fs::mkdir(&self.dir, Mode::RWXU).map_err(|error| self.taken(error))?;
@@ -183,7 +192,7 @@ impl Place {
             rustix::io::Errno::EXIST => {
                 Error::new(Kind::AlreadyExists, format!("container {:?} exists", self.id))
             }
-            error => kernel(&format!("make {}", self.dir.display()), &error),
+            error => not_ours(&self.dir, &error.into()),
         }
     }
 
