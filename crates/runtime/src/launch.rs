@@ -195,11 +195,38 @@ fn go(gate: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<()> {
     agent::hear_of_program(gate, pid, agent)
 }
 
+/// A container that was not made.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: Error,
+    /// What kept a part of it from being taken away again.
+    pub left: Option<Error>,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused { error, left: None }
+    }
+}
+
+impl Refused {
+    /// Both in one.
+    #[must_use]
+    pub fn told(self) -> Error {
+        let Refused { error, left } = self;
+        match left {
+            Some(left) => Error::new(error.kind(), format!("{error}; something of it is left: {left}")),
+            None => error,
+        }
+    }
+}
+
 /// Makes a container up to, but not including, its program.
 ///
 /// # Errors
-/// The step, the call and the errno; nothing of the attempt is left.
-pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
+/// The step, the call and the errno; nothing of the attempt is left, unless that is said.
+pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
     let terminal = matches!(launch.stdio, Stdio::Terminal);
     let joined_ids = joined_ids(launch.spec)?;
     let caller = launch.caller;
@@ -235,11 +262,10 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared> {
             Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, agent, gate })
         }
         Err(error) => {
+            let removed = cgroup.remove().and(rdt.as_ref().map_or(Ok(()), rdt::Group::remove));
             // The error that is told is the one that led here.
-            let _ = cgroup.remove();
-            let _ = rdt.as_ref().map(rdt::Group::remove);
             let _ = later.poststop();
-            Err(error)
+            Err(Refused { error, left: removed.err() })
         }
     }
 }
@@ -431,7 +457,7 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller)
     let flags = plan.namespaces.new & !later;
     if caller.is_rootless() && !through.is_empty() {
         // Who is not root of the machine could not come back.
-        let clone = || process::clone3(0, cgroup.clone_fd()).map_err(not_cloned);
+        let clone = || process::clone3(0, cgroup.clone_fd()).map_err(step("clone"));
         return ids::through_another(clone, || {
             let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
             joined.try_for_each(|joined| joined).map_err(step("join namespaces"))?;
@@ -441,7 +467,7 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller)
     let own = through.iter().map(|(kind, _)| own_namespace(*kind)).collect::<Result<Vec<_>>>()?;
     let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
     let cloned = match joined.try_for_each(|joined| joined).map_err(step("join namespaces")) {
-        Ok(()) => process::clone3(flags, cgroup.clone_fd()).map_err(not_cloned),
+        Ok(()) => process::clone3(flags, cgroup.clone_fd()).map_err(step("clone")),
         Err(error) => Err(error),
     };
     if !matches!(cloned, Ok(Forked::Child)) {
@@ -597,17 +623,6 @@ pub(crate) fn failpoint(wanted: &str, name: &str) -> Result<()> {
         return Err(Error::new(Kind::Internal, format!("failpoint {name}")));
     }
     Ok(())
-}
-
-/// Why a process could not be cloned into a cgroup.
-pub(crate) fn not_cloned(error: tinyd_sys::Error) -> Error {
-    let is_not_ours = error.errno() == Some(libc::EACCES);
-    let error = step("clone")(error);
-    if !is_not_ours {
-        return error;
-    }
-    let hint = "nobody but root gets into a cgroup from outside of what is its own (systemd-run --user --scope begins inside)";
-    Error::new(Kind::PermissionDenied, format!("{}; {hint}", error.message()))
 }
 
 /// Says which step a call of the kernel belonged to.

@@ -18,5 +18,4 @@ mod scale;
 mod security;
 mod services;
 mod stranger;
-mod threats;
 mod volumes;

@@ -38,6 +38,8 @@ use tree::{CgroupPath, told};
 
 /// How long killed processes may take to end.
 const KILL_MAX: Duration = Duration::from_secs(10);
+/// How many rounds of killing may be refused by the kernel.
+const KILL_REFUSALS_MAX: u32 = 3;
 
 /// A container's cgroup: one directory on v2, one per hierarchy on v1.
 #[derive(Debug)]
@@ -335,24 +337,28 @@ impl Cgroup {
     pub fn kill_all(&self) -> Result<()> {
         let deadline = Instant::now() + KILL_MAX;
         let mut pause = Duration::from_micros(100);
-        for round in 0.. {
-            match &self.world {
+        let (mut round, mut refused) = (0, 0);
+        loop {
+            let signalled = match &self.world {
                 World::Nowhere => return Ok(()),
-                World::V1(group) => group.kill_round(round)?,
-                World::V2(group) => group.kill_round(round)?,
+                World::V1(group) => group.kill_round(round),
+                World::V2(group) => group.kill_round(round),
             };
-            let left = self.pids()?;
-            if left.is_empty() {
-                break;
+            match signalled.and_then(|_| self.pids()) {
+                Ok(left) if left.is_empty() => return Ok(()),
+                Ok(left) if Instant::now() >= deadline => {
+                    let message = format!("processes {left:?} do not end after SIGKILL");
+                    return Err(Error::new(Kind::Internal, message));
+                }
+                Ok(_) => {}
+                // Short of memory or descriptors for a moment is no reason to leave processes behind.
+                Err(error) if refused == KILL_REFUSALS_MAX => return Err(error),
+                Err(_) => refused += 1,
             }
-            if Instant::now() >= deadline {
-                let message = format!("processes {left:?} do not end after SIGKILL");
-                return Err(Error::new(Kind::Internal, message));
-            }
+            round += 1;
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-        Ok(())
     }
 
     /// Its processes, and those of the cgroups below, as the host counts, sorted.
@@ -420,14 +426,23 @@ impl Cgroup {
     /// # Errors
     /// All that could not be removed.
     pub fn remove(&self) -> Result<()> {
-        let killed = if self.pids()?.is_empty() { Ok(()) } else { self.kill_all() };
-        let mut left: Vec<Error> = killed.err().into_iter().collect();
-        left.extend(self.unit.as_ref().and_then(|in_unit| in_unit.unit.stop().err()));
-        left.extend(match &self.world {
-            World::Nowhere => Vec::new(),
-            World::V1(group) => group.remove(&self.path),
-            World::V2(group) => group.remove(&self.path),
-        });
+        let killed = match self.pids() {
+            Ok(pids) if pids.is_empty() => Ok(()),
+            Ok(_) | Err(_) => self.kill_all(),
+        };
+        let mut left = Vec::new();
+        match killed {
+            // A cgroup with processes is not removed: no need to wait for it.
+            Err(error) => left.push(error),
+            Ok(()) => {
+                left.extend(self.unit.as_ref().and_then(|in_unit| in_unit.unit.stop().err()));
+                left.extend(match &self.world {
+                    World::Nowhere => Vec::new(),
+                    World::V1(group) => group.remove(&self.path),
+                    World::V2(group) => group.remove(&self.path),
+                });
+            }
+        }
         match left.as_slice() {
             [] => Ok(()),
             all => {

@@ -181,7 +181,7 @@ fn reuse(parent: &Dir, name: &str, path: &CgroupPath) -> Result<()> {
         return Err(Error::new(Kind::AlreadyExists, message));
     }
     drop(old);
-    remove(parent, name)?;
+    remove(parent, name, busy_until())?;
     parent.make(name).map_err(told)
 }
 
@@ -251,28 +251,32 @@ pub(super) fn kill_once(dir: &Dir) -> Result<usize> {
     Ok(opened.len())
 }
 
-/// Removes `name` in `parent` and everything below it, deepest first. It must have no live process; one that is just ending is
-/// waited for. One that is gone is no error.
-pub(super) fn remove(parent: &Dir, name: &str) -> Result<()> {
-    let Some(dir) = gone_is_none(parent.open_beneath(name))? else { return Ok(()) };
-    let deadline = Instant::now() + BUSY_MAX;
-    for relative in walk(&dir)?.iter().rev() {
-        let path = if relative == "." { name.to_owned() } else { format!("{name}/{relative}") };
-        remove_busy(parent, &path, deadline)?;
-    }
-    Ok(())
+/// Until when a cgroup that is removed now may stay busy.
+pub(super) fn busy_until() -> Instant {
+    Instant::now() + BUSY_MAX
 }
 
-fn remove_busy(parent: &Dir, path: &str, deadline: Instant) -> Result<()> {
+/// Removes `name` in `parent` and everything below it, deepest first. It must have no live process; one that is just ending is
+/// waited for. One that is gone is no error.
+pub(super) fn remove(parent: &Dir, name: &str, deadline: Instant) -> Result<()> {
     let mut pause = Duration::from_micros(50);
     loop {
-        match gone_is_none(parent.remove(path)) {
-            Ok(_) => return Ok(()),
+        match remove_once(parent, name) {
+            Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(_) => sleep(pause),
         }
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+fn remove_once(parent: &Dir, name: &str) -> Result<()> {
+    let Some(dir) = gone_is_none(parent.open_beneath(name))? else { return Ok(()) };
+    for relative in walk(&dir)?.iter().rev() {
+        let path = if relative == "." { name.to_owned() } else { format!("{name}/{relative}") };
+        gone_is_none(parent.remove(&path))?;
+    }
+    Ok(())
 }
 
 /// A kernel failure as a [`tinyd_core::Error`].

@@ -208,20 +208,17 @@ impl Group {
     }
 
     fn set_devices(&self, filter: &devices::Filter, warnings: &mut Warnings) -> Result<()> {
+        if self.reach == Reach::Allowed {
+            // The kernel leaves the list to root. Who is not can make no node, and open only what it could without a container.
+            return Ok(());
+        }
         let Some(dir) = self.dir_of("devices") else {
-            if self.reach == Reach::Allowed {
-                return Ok(());
-            }
             warnings.push("device nodes are not filtered: this host has no devices controller".to_owned());
             return Ok(());
         };
         let now = dir.read("devices.list").map_err(told)?;
         let writes = filter.v1_writes(&now);
-        match writes.iter().try_for_each(|(file, value)| dir.write(file, value)) {
-            // The kernel leaves the list to root. Who is not can make no node, and open only what it could without a container.
-            Err(error) if self.reach == Reach::Allowed && error.errno() == Some(libc::EPERM) => Ok(()),
-            written => written.map_err(told),
-        }
+        writes.iter().try_for_each(|(file, value)| dir.write(file, value).map_err(told))
     }
 
     fn dir_of(&self, controller: &str) -> Option<&Dir> {
@@ -272,15 +269,12 @@ impl Group {
     /// One round of killing: quick first, and on stubborn trees with everything frozen, so that nobody forks meanwhile.
     pub(super) fn kill_round(&self, round: u32) -> Result<usize> {
         let frozen = round > 0 && self.dir_of("freezer").is_some() && self.freeze().is_ok();
-        let mut signalled = 0;
-        for dir in self.process_dirs() {
-            signalled += tree::kill_once(dir)?;
-        }
+        let signalled = self.process_dirs().map(tree::kill_once).sum();
         // A frozen process takes its SIGKILL only when it is thawed; one that was paused is in the same place.
         if frozen || self.frozen()? {
             self.thaw()?;
         }
-        Ok(signalled)
+        signalled
     }
 
     /// The processes of all hierarchies: they are the same, unless somebody inside has moved some in one of them.
@@ -341,7 +335,9 @@ impl Group {
     /// Removes every directory; goes on after a failure.
     pub(super) fn remove(&self, path: &CgroupPath) -> Vec<Error> {
         let relative = path.relative();
-        self.members.iter().filter_map(|member| tree::remove(&member.root, &relative).err()).collect()
+        let deadline = tree::busy_until();
+        let removed = self.members.iter().map(|member| tree::remove(&member.root, &relative, deadline));
+        removed.filter_map(Result::err).collect()
     }
 
     /// Removes the parents that are empty.

@@ -53,7 +53,8 @@ impl Group {
         let group = Group { root, dir: made.leaf };
         let limited = group
             .limit(&settings, &refusals.borrow(), warnings)
-            .and_then(|()| group.set_devices(&filter, reach, warnings));
+            // Loading the filter is left to root. Who is not can make no node, and open only what it could without a container.
+            .and_then(|()| if reach == Reach::All { group.set_devices(&filter, warnings) } else { Ok(()) });
         match limited {
             Ok(()) => Ok(Some(group)),
             Err(error) => {
@@ -92,7 +93,7 @@ impl Group {
         if resources.devices.is_empty() {
             return Ok(());
         }
-        self.set_devices(&devices::Filter::new(&resources.devices)?, Reach::All, warnings)
+        self.set_devices(&devices::Filter::new(&resources.devices)?, warnings)
     }
 
     /// Writing a limit below what is in use would have the kernel kill; whoever asks for the check does not want that.
@@ -145,11 +146,9 @@ impl Group {
         Ok(setting)
     }
 
-    fn set_devices(&self, filter: &devices::Filter, reach: Reach, warnings: &mut Warnings) -> Result<()> {
+    fn set_devices(&self, filter: &devices::Filter, warnings: &mut Warnings) -> Result<()> {
         match devices::attach(self.dir.as_fd(), &filter.program()) {
             Ok(()) => Ok(()),
-            // It is left to root. Who is not can make no node, and open only what it could without a container.
-            Err(error) if reach == Reach::Allowed && error.errno() == Some(libc::EPERM) => Ok(()),
             Err(error) if matches!(error.errno(), Some(libc::EPERM | libc::ENOSYS | libc::EINVAL)) => {
                 let why = tinyd_core::error::chain(&error);
                 warnings.push(format!("device nodes are not filtered: {why}"));
@@ -194,11 +193,11 @@ impl Group {
             Ok(()) => Ok(self.pids()?.len()),
             Err(error) if error.errno() == Some(libc::ENOENT) && self.dir.has("cgroup.procs") => {
                 let frozen = round > 0 && self.freeze().is_ok();
-                let signalled = tree::kill_once(&self.dir)?;
+                let signalled = tree::kill_once(&self.dir);
                 if frozen {
                     self.thaw()?;
                 }
-                Ok(signalled)
+                signalled
             }
             Err(error) => gone_is_none::<()>(Err(error)).map(|_| 0),
         }
@@ -241,7 +240,7 @@ impl Group {
 
     /// Removes the directory and all below.
     pub(super) fn remove(&self, path: &CgroupPath) -> Vec<Error> {
-        tree::remove(&self.root, &path.relative()).err().into_iter().collect()
+        tree::remove(&self.root, &path.relative(), tree::busy_until()).err().into_iter().collect()
     }
 
     /// Removes the parent if it is empty.

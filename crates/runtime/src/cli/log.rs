@@ -49,7 +49,7 @@ impl Log {
     pub(super) fn told(&self, error: &Error, code: u8) -> ExitCode {
         let message = error.to_string();
         self.append("error", &message);
-        eprintln!("tinyrun: {message}");
+        say(&message);
         ExitCode::from(code)
     }
 
@@ -58,7 +58,7 @@ impl Log {
         for warning in warnings {
             self.append("warning", warning);
             if self.debug {
-                eprintln!("tinyrun: warning: {warning}");
+                say(&format!("warning: {warning}"));
             }
         }
     }
@@ -79,4 +79,10 @@ impl Log {
             let _ = file.write_all(line.as_bytes());
         }
     }
+}
+
+/// A line on stderr. Where nobody hears it the exit code still tells.
+fn say(message: &str) {
+    // In one piece: others write there too.
+    let _ = std::io::stderr().write_all(format!("tinyrun: {message}\n").as_bytes());
 }

@@ -10,16 +10,14 @@ use tinyd_core::{Error, Kind, Result, oci, time::unix_nanos, wire};
 use tinyd_sys::fs;
 
 use super::{
-    console,
-    lock::Lock,
-    notify,
+    console, notify,
     record::{Init, Place, Record, Root},
     seal,
 };
 use crate::{
     caller::Caller,
     cgroup::{self, CgroupManager, systemd},
-    launch::{self, Extra, Fds, Gate, Launch, Prepared, Stdio, kernel, step},
+    launch::{self, Extra, Fds, Gate, Launch, Prepared, Refused, Stdio, kernel, step},
     plan,
 };
 
@@ -92,28 +90,31 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     if wants_terminal && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
     }
-    let (claimed, lock) = claim(&place, &bundle, options)?;
+    let claimed = claim(&place, &bundle, options)?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
-    let made = notify.and(gate).and_then(|gate| prepare(&place, (&bundle, &claimed), stdio?, gate, options));
-    let mut prepared = undo_claim(&place, &lock, made)?;
+    let ready = notify.and(gate).and_then(|gate| Ok((gate, stdio?)));
+    let made = ready
+        .map_err(Refused::from)
+        .and_then(|(gate, stdio)| prepare(&place, (&bundle, &claimed), stdio, gate, options));
+    let mut prepared = made.map_err(|refused| undo_claim(&place, refused))?;
     let finished = finish(&place, claimed, &mut prepared, options);
     match finished {
         Ok(()) => Ok(prepared.warnings),
         Err(error) => {
             // The error that is told is the one that led here.
             let later = prepared.later.clone();
-            let _ = prepared.destroy();
-            give_back(&place, &lock);
+            let left = prepared.destroy().err();
+            let undone = undo_claim(&place, Refused { error, left });
             let _ = later.poststop();
-            Err(error)
+            Err(undone)
         }
     }
 }
 
 /// Writes down who is about to be made.
-pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<(Record, Lock)> {
+pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<Record> {
     let manager = options.manager;
     let (cgroup, unit) = match manager {
         CgroupManager::Cgroupfs if options.takes_what_it_gets(bundle) => (near(bundle, &place.id)?, None),
@@ -132,8 +133,8 @@ pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> 
         process: None,
         created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
     };
-    let lock = place.claim(&record, &bundle.bytes)?;
-    Ok((record, lock))
+    place.claim(&record, &bundle.bytes)?;
+    Ok(record)
 }
 
 /// The cgroup of somebody who is not root: one whose path is not absolute is near the caller's own.
@@ -153,7 +154,7 @@ pub(super) fn prepare(
     stdio: Stdio,
     gate: Gate,
     options: &CreateOptions,
-) -> Result<Prepared> {
+) -> Result<Prepared, Refused> {
     let root = bundle.spec.root.as_ref().ok_or_else(|| Error::invalid("root", "a root is needed"))?;
     let rootfs = wire::Rootfs::Directory { path: PathBuf::from(&root.path) };
     let seccomp = seccomp_of(&bundle.spec);
@@ -184,17 +185,11 @@ pub(super) fn seccomp_of(spec: &oci::Spec) -> wire::Seccomp {
     given.map_or(wire::Seccomp::Unconfined, wire::Seccomp::Profile)
 }
 
-/// Gives the id back when what it was claimed for did not come about.
-pub(super) fn undo_claim<T>(place: &Place, lock: &Lock, made: Result<T>) -> Result<T> {
-    made.inspect_err(|_| give_back(place, lock))
-}
-
-/// Gives an id back, unless somebody has done so by force and it is another's by now.
-fn give_back(place: &Place, lock: &Lock) {
-    if lock.is_in_place() {
-        // The error that is told is the one that led here.
-        let _ = place.remove();
-    }
+/// Gives the id back when what it was claimed for did not come about. While something of it is left the record stays, by which `delete`
+/// finds it. What to tell.
+pub(super) fn undo_claim(place: &Place, Refused { error, left }: Refused) -> Error {
+    let left = left.or_else(|| place.remove().err());
+    Refused { error, left }.told()
 }
 
 /// Tells whoever has to know of the new container.

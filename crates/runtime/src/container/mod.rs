@@ -10,7 +10,6 @@ mod events;
 mod exec;
 mod kill;
 mod list;
-mod lock;
 mod mounts;
 mod notify;
 mod pause;

@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Result, error::chain, oci};
 use tinyd_sys::{fs, process};
 
-use super::lock::{LOCK, Lock};
 use crate::{
     caller::Caller,
     cgroup::{Cgroup, CgroupManager, systemd::Unit},
     launch::{kernel, step},
 };
 
-pub(super) const RECORD: &str = "state.json";
+const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
 const GATE: &str = "gate";
 
@@ -100,11 +99,11 @@ impl Root {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(kernel(&format!("read {}", self.0.display()), &error)),
         };
-        let mut ids: Vec<String> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|id| check_id(id).is_ok())
-            .collect();
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| kernel(&format!("read {}", self.0.display()), &error))?;
+            ids.extend(entry.file_name().into_string().ok().filter(|id| check_id(id).is_ok()));
+        }
         ids.sort_unstable();
         Ok(ids)
     }
@@ -127,16 +126,6 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root() && !(keeps_name && in_namespace())
 }
 
-/// Who is not root has its own place for records.
-fn not_ours(root: &Path, error: &io::Error) -> Error {
-    let made = kernel(&format!("make {}", root.display()), error);
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return made;
-    }
-    let hint = "who is not root sets XDG_RUNTIME_DIR or gives --root";
-    Error::new(Kind::PermissionDenied, format!("{}; {hint}", made.message()))
-}
-
 /// The specification leaves ids open; these are safe as a file name and in a cgroup path.
 fn check_id(id: &str) -> Result<()> {
     const BYTES_MAX: usize = 1024;
@@ -155,30 +144,29 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes the id, locks it, and writes the first record: from here on `delete` finds everything that may come.
+    /// Takes the id, and writes the first record: from here on `delete` finds everything that may come.
     ///
     /// # Errors
     /// `AlreadyExists` when it is taken.
-    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<Lock> {
+    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<()> {
         let root = self.dir.parent().unwrap_or(Path::new("/"));
         match rustix::fs::mkdir(&self.dir, Mode::RWXU) {
             Err(rustix::io::Errno::NOENT) => {
-                std::fs::create_dir_all(root).map_err(|error| not_ours(root, &error))?;
+                std::fs::create_dir_all(root)
+                    .map_err(|error| kernel(&format!("make {}", root.display()), &error))?;
                 rustix::fs::chmod(root, self.mode_of_records())
                     .map_err(|error| kernel("chmod(records)", &error))?;
                 rustix::fs::mkdir(&self.dir, Mode::RWXU).map_err(|error| self.taken(error))?;
             }
             made => made.map_err(|error| self.taken(error))?,
         }
-        let lock = self.make_lock()?;
         let kept = self.write(record).and_then(|()| {
             fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
         });
         kept.inspect_err(|_| {
             // Nothing of the container is there yet. The first failure is the one to tell.
             let _ = self.remove();
-        })?;
-        Ok(lock)
+        })
     }
 
     /// In a user's own directory what is old may be swept away, unless it is marked as in use.
@@ -192,7 +180,7 @@ impl Place {
             rustix::io::Errno::EXIST => {
                 Error::new(Kind::AlreadyExists, format!("container {:?} exists", self.id))
             }
-            error => not_ours(&self.dir, &error.into()),
+            error => kernel(&format!("make {}", self.dir.display()), &error),
         }
     }
 
@@ -239,45 +227,31 @@ impl Place {
     fn read_file(&self, name: &str) -> Result<Vec<u8>> {
         std::fs::read(self.dir.join(name)).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                return self.not_there();
+                return Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id));
             }
             kernel(&format!("read {name} of {}", self.id), &error)
         })
     }
 
-    pub(super) fn not_there(&self) -> Error {
-        Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id))
+    /// Whether there is such a container.
+    ///
+    /// # Errors
+    /// When the directory of records cannot be looked at.
+    pub(super) fn exists(&self) -> Result<bool> {
+        self.dir.try_exists().map_err(|error| kernel(&format!("stat {}", self.dir.display()), &error))
     }
 
-    /// Takes the directory away, the lock last: who waits for it finds a container or none, and nothing in between.
+    /// Takes the directory away.
     ///
     /// # Errors
     /// The call that the kernel refused; one that is gone is no error.
     pub(super) fn remove(&self) -> Result<()> {
-        let failed = |error: io::Error| kernel(&format!("remove {}", self.dir.display()), &error);
-        let gone = |done: io::Result<()>| match done {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            Ok(()) | Err(_) => Ok(()),
-        };
-        let entries = match std::fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(failed)?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
-            let (path, is_dir) = (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            if entry.file_name() != LOCK {
-                gone(if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) })?;
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(kernel(&format!("remove {}", self.dir.display()), &error))
             }
+            Ok(()) | Err(_) => Ok(()),
         }
-        gone(std::fs::remove_file(self.dir.join(LOCK)))?;
-        gone(std::fs::remove_dir(&self.dir))
-    }
-
-    /// Takes a directory away that has nothing in it: of a container that was about to be made, or is all but gone.
-    pub(super) fn remove_empty(&self) {
-        // One with something in it is somebody's.
-        let _ = std::fs::remove_dir(&self.dir);
     }
 
     /// Makes the socket at which the first process waits for `start`.
@@ -285,17 +259,21 @@ impl Place {
     /// # Errors
     /// The kernel's refusal.
     pub(super) fn make_gate(&self) -> Result<OwnedFd> {
-        let failed = |error: rustix::io::Errno| kernel("make the gate", &error);
-        let socket = gate_socket().map_err(failed)?;
-        let near = Near::open(&self.dir).map_err(failed)?;
-        rustix::net::bind(&socket, &near.address().map_err(failed)?).map_err(failed)?;
-        rustix::net::listen(&socket, 1).map_err(failed)?;
+        let socket = gate_socket()?;
+        let near = Near::open(&self.dir).map_err(|error| kernel("open(directory of the gate)", &error))?;
+        let address = near.address().map_err(|error| kernel("make the gate's address", &error))?;
+        rustix::net::bind(&socket, &address).map_err(|error| kernel("bind(gate)", &error))?;
+        rustix::net::listen(&socket, 1).map_err(|error| kernel("listen(gate)", &error))?;
         Ok(socket)
     }
 
     /// Whether the first process still waits.
-    pub(super) fn waits(&self) -> bool {
-        self.dir.join(GATE).exists()
+    ///
+    /// # Errors
+    /// When the container's directory cannot be looked at.
+    pub(super) fn waits(&self) -> Result<bool> {
+        let gate = self.dir.join(GATE);
+        gate.try_exists().map_err(|error| kernel(&format!("stat {}", gate.display()), &error))
     }
 
     /// Connects to the gate and takes it away: a container is started once.
@@ -303,18 +281,19 @@ impl Place {
     /// # Errors
     /// `WrongState` when nobody waits there.
     pub(super) fn open_gate(&self) -> Result<OwnedFd> {
-        let gone = |error: &dyn std::error::Error| {
-            Error::new(
-                Kind::WrongState,
-                format!("container {:?} is not waiting to be started: {}", self.id, chain(error)),
-            )
-        };
-        let socket = gate_socket().map_err(|error| kernel("open the gate", &error))?;
-        let near = Near::open(&self.dir).map_err(|error| gone(&error))?;
-        let address = near.address().map_err(|error| gone(&error))?;
-        rustix::net::connect(&socket, &address).map_err(|error| gone(&error))?;
-        std::fs::remove_file(self.dir.join(GATE)).map_err(|error| gone(&error))?;
+        let socket = gate_socket()?;
+        let near =
+            Near::open(&self.dir).map_err(|error| self.no_gate("open(directory of the gate)", &error))?;
+        let address = near.address().map_err(|error| self.no_gate("make the gate's address", &error))?;
+        rustix::net::connect(&socket, &address).map_err(|error| self.no_gate("connect(gate)", &error))?;
+        std::fs::remove_file(self.dir.join(GATE)).map_err(|error| self.no_gate("unlink(gate)", &error))?;
         Ok(socket)
+    }
+
+    fn no_gate(&self, call: &str, error: &dyn std::error::Error) -> Error {
+        let message =
+            format!("container {:?} is not waiting to be started: {call}: {}", self.id, chain(error));
+        Error::new(Kind::WrongState, message)
     }
 }
 
@@ -332,8 +311,9 @@ impl Near {
     }
 }
 
-fn gate_socket() -> rustix::io::Result<OwnedFd> {
+fn gate_socket() -> Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|error| kernel("socket(gate)", &error))
 }
 
 impl Init {
@@ -342,28 +322,50 @@ impl Init {
     /// # Errors
     /// When it has, or /proc cannot be read.
     pub(super) fn of(pid: i32) -> Result<Init> {
-        let start_time =
-            alive_since(pid).ok_or_else(|| Error::new(Kind::Internal, format!("process {pid} has ended")))?;
+        let start_time = alive_since(pid)?
+            .ok_or_else(|| Error::new(Kind::Internal, format!("process {pid} has ended")))?;
         Ok(Init { pid, start_time })
     }
 
     /// Its descriptor, if it is still the one that was recorded and has not ended.
-    #[must_use]
-    pub(super) fn open(&self) -> Option<OwnedFd> {
+    ///
+    /// # Errors
+    /// When that cannot be told: then it may well be alive.
+    pub(super) fn open(&self) -> Result<Option<OwnedFd>> {
         // The descriptor first: from then on the number cannot be given to another process unnoticed.
-        let pidfd = process::pidfd_open(self.pid).ok()?;
-        (alive_since(self.pid) == Some(self.start_time)).then_some(pidfd)
+        let pidfd = match process::pidfd_open(self.pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) if error.errno() == Some(libc::ESRCH) => return Ok(None),
+            Err(error) => return Err(step("look for the first process")(error)),
+        };
+        Ok((alive_since(self.pid)? == Some(self.start_time)).then_some(pidfd))
     }
 }
 
 /// The start time of a process that has not ended.
-fn alive_since(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+fn alive_since(pid: i32) -> Result<Option<u64>> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = match std::fs::read(&path) {
+        Ok(stat) => stat,
+        // It ends while it is looked at: ESRCH.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(kernel(&format!("read {path}"), &error)),
+    };
+    let unclear = || Error::new(Kind::Internal, format!("{path} is not what proc(5) says"));
+    started(&String::from_utf8_lossy(&stat)).ok_or_else(unclear)
+}
+
+/// What `/proc/PID/stat` says; `None` within when the process has ended, `None` when it says nothing.
+fn started(stat: &str) -> Option<Option<u64>> {
     // The command name, in parentheses, may hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?;
     let start_time = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(start_time)
+    Some((!matches!(state, "Z" | "X")).then_some(start_time))
 }
 
 #[cfg(test)]
@@ -384,8 +386,8 @@ mod tests {
     fn a_pid_is_believed_with_its_start_time_only() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let this = Init::of(pid).unwrap();
-        assert!(this.open().is_some());
-        assert!(Init { start_time: this.start_time + 1, ..this }.open().is_none());
+        assert!(this.open().unwrap().is_some());
+        assert!(Init { start_time: this.start_time + 1, ..this }.open().unwrap().is_none());
     }
 
     #[test]
@@ -404,7 +406,7 @@ mod tests {
         assert_eq!(place.claim(&record, b"{}").unwrap_err().kind(), Kind::AlreadyExists);
         assert_eq!(place.read().unwrap(), record);
         let gate = place.make_gate().unwrap();
-        assert!(place.waits());
+        assert!(place.waits().unwrap());
         place.open_gate().unwrap();
         assert_eq!(place.open_gate().unwrap_err().kind(), Kind::WrongState);
         drop(gate);

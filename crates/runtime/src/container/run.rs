@@ -12,7 +12,7 @@ use super::{
     notify::{self, Notify},
     record::Root,
 };
-use crate::launch::{Gate, Prepared, Stdio, kernel, step};
+use crate::launch::{Gate, Prepared, Refused, Stdio, kernel, step};
 
 /// How a container is run.
 #[derive(Clone, Debug, Default)]
@@ -41,23 +41,23 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     }
     // Before the clone: a signal that comes meanwhile waits to be handed on.
     let signals = if detach { None } else { Some(process::signal_fd().map_err(step("take signals"))?) };
-    let (claimed, lock) = claim(&place, &bundle, options)?;
-    let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     if !detach && !run.no_subreaper {
         // Without a PID namespace of its own they would be the host's.
         let this = Some(rustix::process::getpid());
         rustix::process::set_child_subreaper(this)
             .map_err(|error| kernel("prctl(PR_SET_CHILD_SUBREAPER)", &error))?;
     }
+    let claimed = claim(&place, &bundle, options)?;
+    let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
     let made = notify
         .and(stdio)
+        .map_err(Refused::from)
         .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, Gate::Caller, options));
-    let mut prepared = undo_claim(&place, &lock, made)?;
+    let mut prepared = made.map_err(|refused| undo_claim(&place, refused))?;
     let started = finish(&place, claimed, &mut prepared, options)
         .and_then(|()| Notify::open(&place.dir))
         .and_then(|notify| prepared.start().map(|()| notify));
-    lock.release();
     warn(&prepared.warnings);
     let ended = match (started, signals) {
         (Ok(None), None) => return Ok(0),
@@ -72,18 +72,14 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     if run.keep && ended.is_ok() {
         return ended;
     }
-    if !lock.take_again() {
-        // Somebody has deleted it meanwhile.
-        process::kill_and_reap(prepared.pidfd.as_fd());
-        return ended;
-    }
     let later = prepared.later.clone();
-    let destroyed = prepared.destroy();
-    let removed = place.remove();
+    // With something left the record stays: `delete` finds it.
+    let removed = prepared.destroy().and_then(|()| place.remove());
     warn(&later.poststop());
-    let code = ended?;
-    destroyed.and(removed)?;
-    Ok(code)
+    match (ended, removed) {
+        (Ok(code), removed) => removed.map(|()| code),
+        (Err(error), removed) => Err(Refused { error, left: removed.err() }.told()),
+    }
 }
 
 fn attend(

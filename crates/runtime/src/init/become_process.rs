@@ -112,7 +112,7 @@ impl Become<'_> {
                 }
                 _ => Kind::Internal,
             };
-            Error::new(kind, format!("{}: {error}", cwd.display())).of_field("process.cwd")
+            Error::new(kind, format!("chdir({}): {error}", cwd.display())).of_field("process.cwd")
         })?;
         // The kernel says "(unreachable)" of a directory outside of the root, which a descriptor left open could lead to.
         let here =
@@ -192,7 +192,7 @@ pub(crate) fn set_streams(fds: [OwnedFd; 3]) -> Result<()> {
         }
         rustix::io::fcntl_dupfd_cloexec(&fd, 3).inspect(|_| std::mem::forget(fd))
     };
-    let failed = |error: Errno| kernel("set the standard streams", &error);
+    let failed = |error: Errno| kernel("set the standard streams: dup2", &error);
     let (stdin, stdout, stderr) =
         (high(stdin).map_err(failed)?, high(stdout).map_err(failed)?, high(stderr).map_err(failed)?);
     rustix::stdio::dup2_stdin(stdin.as_fd()).map_err(failed)?;

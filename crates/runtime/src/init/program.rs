@@ -107,7 +107,7 @@ fn locate(command: &Path, search: &[PathBuf]) -> Result<PathBuf, Why> {
 }
 
 fn check(path: &Path) -> Result<(), Why> {
-    let stat = rustix::fs::stat(path).map_err(reason)?;
+    let stat = rustix::fs::stat(path).map_err(|error| reason("stat", error))?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind.is_dir() {
         return Err((Kind::CannotExecute, "is a directory".into()));
@@ -115,14 +115,14 @@ fn check(path: &Path) -> Result<(), Why> {
     if !kind.is_file() {
         return Err((Kind::CannotExecute, "is not a regular file".into()));
     }
-    rustix::fs::access(path, Access::EXEC_OK).map_err(reason)
+    rustix::fs::access(path, Access::EXEC_OK).map_err(|error| reason("access", error))
 }
 
-fn reason(error: Errno) -> Why {
+fn reason(call: &str, error: Errno) -> Why {
     match error {
         Errno::NOENT | Errno::NOTDIR => (Kind::CommandNotFound, "no such file or directory".into()),
         Errno::ACCESS => (Kind::CannotExecute, "permission denied".into()),
-        other => (Kind::CannotExecute, other.to_string()),
+        other => (Kind::CannotExecute, format!("{call}: {other}")),
     }
 }
 

@@ -49,14 +49,17 @@ fn view<'a>(unified: bool, below: impl Fn(&str) -> Option<&'a str>) -> Result<Vi
     }
     let entries = std::fs::read_dir(ROOT).map_err(|error| kernel(&format!("read {ROOT}"), &error))?;
     let (mut mounts, mut links) = (Vec::new(), Vec::new());
-    for entry in entries.flatten() {
+    for entry in entries {
+        let entry = entry.map_err(|error| kernel(&format!("read {ROOT}"), &error))?;
         let name = PathBuf::from(entry.file_name());
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             links.extend(std::fs::read_link(entry.path()).ok().map(|target| (name, target)));
-        } else if let Some(below) = below(&name.to_string_lossy())
-            && let Ok(tree) = mount::clone_path(&c_path(&entry.path().join(below)), false)
-        {
-            mounts.push((name, tree));
+        } else if let Some(below) = below(&name.to_string_lossy()) {
+            match mount::clone_path(&c_path(&entry.path().join(below)), false) {
+                Ok(tree) => mounts.push((name, tree)),
+                Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
+                Err(error) => return Err(step("open the cgroup")(error)),
+            }
         }
     }
     Ok(View::Hierarchies { mounts, links })

@@ -152,8 +152,8 @@ fn root(propagation: u64, idmap: &Idmap, context: Context<'_>) -> Result<OwnedFd
             let path = c_path(&context.bundle.join(path))?;
             // The mounts below come along, as they do when a runtime binds the directory.
             let tree = mount::clone_path(&path, true).map_err(|error| missing("root.path", &path, &error))?;
-            if !rustix::fs::fstat(&tree)
-                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
+            if tinyd_sys::fs::file_type(tree.as_fd()).map_err(step("root.path"))?
+                != rustix::fs::FileType::Directory
             {
                 return Err(Error::invalid(
                     "root.path",
@@ -287,7 +287,7 @@ fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> ti
             None => context.flag(key)?,
         }
     }
-    let root = context.mount(attributes & !Attr::NODEV)?;
+    let root = context.mount(attributes & !Attr::NODEV & !Attr::RDONLY)?;
     fs::chown(root.as_fd(), Path::new("."), dev.owner.0, dev.owner.1)?;
     for (name, node) in &dev.nodes {
         make_parents(root.as_fd(), name, dev.owner)?;
@@ -297,6 +297,9 @@ fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> ti
         use tinyd_sys::Ask;
         rustix::fs::symlinkat(target, &root, name).ask(format_args!("symlinkat({target:?}, {name:?})"))?;
         fs::chown(root.as_fd(), Path::new(name), dev.owner.0, dev.owner.1)?;
+    }
+    if attributes & Attr::RDONLY != 0 {
+        mount::set_attr(root.as_fd(), Attr { set: Attr::RDONLY, ..Attr::default() }, false)?;
     }
     Ok(root)
 }

@@ -18,7 +18,7 @@ use crate::{
     caller::Caller,
     cgroup::CgroupManager,
     exec::{self, Starting, Target},
-    launch::{self, Extra, Fds, Gate, Launch, Prepared, Stdio, failpoint, prepare},
+    launch::{self, Extra, Fds, Gate, Launch, Prepared, Refused, Stdio, failpoint, prepare},
 };
 
 /// SIGKILL.
@@ -75,7 +75,8 @@ impl Container {
             caller,
             extra: Extra::default(),
             failpoint: &plan.failpoint,
-        })?;
+        })
+        .map_err(Refused::told)?;
         let complete = failpoint(&plan.failpoint, "shim.created")
             .and_then(|()| prepared.terminal.take().map_or(Ok(()), |master| streams.take_terminal(master)));
         if let Err(error) = complete {

@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-mod calls;
 mod driver;
 mod exec;
 mod flags;
@@ -17,9 +16,10 @@ mod mounts;
 mod network;
 mod planted;
 mod process;
+mod refused;
 mod rootless;
 mod seccomp;
 mod spellings;
 mod swap;
-mod together;
+mod sweep;
 mod users;

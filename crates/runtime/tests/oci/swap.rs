@@ -42,9 +42,8 @@ impl Swapper {
             let dir = File::open(dir).unwrap();
             let (one, other, stop, count) = (*one, *other, Arc::clone(&stop), Arc::clone(&count));
             std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed)
-                    && rustix::fs::renameat_with(&dir, one, &dir, other, RenameFlags::EXCHANGE).is_ok()
-                {
+                while !stop.load(Ordering::Relaxed) {
+                    rustix::fs::renameat_with(&dir, one, &dir, other, RenameFlags::EXCHANGE).unwrap();
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             })
