@@ -172,7 +172,9 @@ fn a_users_container_lives_without_a_cgroup() {
     user.bundle.write();
     user.tinyrun(&["create", "--bundle", &dir, "--pid-file", pid_file.to_str().unwrap(), &id]).says("");
     assert_eq!(fs::read_to_string(&hook_says).unwrap(), "1000\n");
-    // It is the runtime still, and out of the user's reach.
+    // It is the runtime still, with descriptors and rights of its own: out of the reach of its user, and of who joins it.
+    let waiting = fs::read_to_string(&pid_file).unwrap();
+    assert_eq!(fs::metadata(format!("/proc/{waiting}/fd")).unwrap().uid(), 0);
     user.exec("true").fails(1, "cannot exec in container");
     user.tinyrun(&["start", &id]).says("");
     let state: serde_json::Value = serde_json::from_str(&user.tinyrun(&["state", &id]).out).unwrap();
@@ -323,6 +325,14 @@ fn the_containers_root_may_be_an_id_that_cannot_read_the_users_files() {
     // A place for it: the container's root cannot make one in what is the user's.
     fs::create_dir(user.bundle.rootfs("data")).unwrap();
     user.run().says("0\n65534\nread");
+    // Its cgroup is entered before it is somebody else, also by who is added.
+    let mut user = user.with_cgroups(&["pids"]);
+    user.sleep();
+    user.exec(
+        "cd /sys/fs/cgroup; grep -qx $$ pids/cgroup.procs 2>/dev/null || grep -x $$ cgroup.procs >/dev/null",
+    )
+    .says("");
+    user.tinyrun(&["delete", "--force", &user.bundle.id]).says("");
 }
 
 #[test]
