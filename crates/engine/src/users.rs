@@ -73,7 +73,8 @@ fn read(roots: &[PathBuf], name: &str) -> Result<String> {
     for root in roots {
         match read_one(root, name) {
             Ok(Some(text)) => return Ok(text),
-            Ok(None) => return Ok(String::new()),
+            // A circle of links is a trap like any other.
+            Ok(None) | Err(Errno::LOOP) => return Ok(String::new()),
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(errno) => return Err(crate::files::failed(format_args!("read /{name} of {root:?}"), errno)),
         }
@@ -234,6 +235,10 @@ mod tests {
         write(dir.join("outside"), "evil:x:0:0::/:\n");
         symlink(dir.join("outside"), upper.join("etc/passwd")).unwrap();
         assert!(identify(Some(&User::parse("-u", "evil").unwrap()), &roots, None).is_err());
+        std::fs::remove_file(upper.join("etc/passwd")).unwrap();
+        symlink("passwd", upper.join("etc/passwd")).unwrap();
+        assert!(identify(Some(&User::parse("-u", "www-data").unwrap()), &roots, None).is_err());
+        assert_eq!(identify(Some(&User::parse("-u", "5").unwrap()), &roots, None).unwrap().uid, 5);
         std::fs::remove_file(upper.join("etc/passwd")).unwrap();
         // A pipe blocks nobody.
         rustix::fs::mknodat(CWD, upper.join("etc/passwd"), FileType::Fifo, Mode::RWXU, 0).unwrap();

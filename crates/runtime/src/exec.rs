@@ -244,9 +244,9 @@ fn clone_in_cgroup(target: Target<'_>) -> Result<Forked> {
     match process::clone3(0, target.cgroup.clone_fd()) {
         Err(error) if error.errno() == Some(libc::EBUSY) => {
             let beside = target.cgroup.where_is(target.pid)?;
-            process::clone3(0, beside.clone_fd()).map_err(step("clone"))
+            process::clone3(0, beside.clone_fd()).map_err(launch::not_cloned)
         }
-        cloned => cloned.map_err(step("clone")),
+        cloned => cloned.map_err(launch::not_cloned),
     }
 }
 

@@ -457,7 +457,7 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller)
     let flags = plan.namespaces.new & !later;
     if caller.is_rootless() && !through.is_empty() {
         // Who is not root of the machine could not come back.
-        let clone = || process::clone3(0, cgroup.clone_fd()).map_err(step("clone"));
+        let clone = || process::clone3(0, cgroup.clone_fd()).map_err(not_cloned);
         return ids::through_another(clone, || {
             let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
             joined.try_for_each(|joined| joined).map_err(step("join namespaces"))?;
@@ -467,7 +467,7 @@ fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller)
     let own = through.iter().map(|(kind, _)| own_namespace(*kind)).collect::<Result<Vec<_>>>()?;
     let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
     let cloned = match joined.try_for_each(|joined| joined).map_err(step("join namespaces")) {
-        Ok(()) => process::clone3(flags, cgroup.clone_fd()).map_err(step("clone")),
+        Ok(()) => process::clone3(flags, cgroup.clone_fd()).map_err(not_cloned),
         Err(error) => Err(error),
     };
     if !matches!(cloned, Ok(Forked::Child)) {
@@ -623,6 +623,17 @@ pub(crate) fn failpoint(wanted: &str, name: &str) -> Result<()> {
         return Err(Error::new(Kind::Internal, format!("failpoint {name}")));
     }
     Ok(())
+}
+
+/// Why a process could not be cloned into a cgroup.
+pub(crate) fn not_cloned(error: tinyd_sys::Error) -> Error {
+    let is_not_ours = error.errno() == Some(libc::EACCES);
+    let error = step("clone")(error);
+    if !is_not_ours {
+        return error;
+    }
+    let hint = "nobody but root gets into a cgroup from outside of what is its own (systemd-run --user --scope begins inside)";
+    Error::new(Kind::PermissionDenied, format!("{}; {hint}", error.message()))
 }
 
 /// Says which step a call of the kernel belonged to.

@@ -5,7 +5,7 @@
 
 use std::{
     ffi::c_long,
-    mem,
+    io, mem,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -113,6 +113,9 @@ const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
 const BPF_F_REPLACE: u32 = 4;
 
+/// How often a program is handed to the verifier, which gives up when a signal comes while it reads.
+const TRIES: usize = 5;
+
 /// The most programs of one cgroup that are looked at; the kernel's own bound is 64.
 const PROGRAMS_MAX: usize = 64;
 
@@ -172,6 +175,7 @@ struct ByIdAttr {
 /// # Errors
 /// `EPERM` without CAP_BPF (or CAP_SYS_ADMIN), `EINVAL` or `EACCES` from the verifier.
 pub fn load_device_program(program: &[Insn]) -> Result<OwnedFd> {
+    let call = format_args!("bpf(BPF_PROG_LOAD, {} instructions)", program.len());
     let license = c"Apache-2.0";
     let mut attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
@@ -181,10 +185,16 @@ pub fn load_device_program(program: &[Insn]) -> Result<OwnedFd> {
         prog_name: *b"tinyd_devices\0\0\0",
         ..LoadAttr::default()
     };
-    // SAFETY: `insns` and `license` point to memory that lives to the end of this function: `program` has `insn_cnt`
-    // instructions of the kernel's layout, the license ends in NUL. This command writes to no pointer.
-    let fd = unsafe { bpf(BPF_PROG_LOAD, &mut attr) };
-    owned(fd, format_args!("bpf(BPF_PROG_LOAD, {} instructions)", program.len()))
+    for _ in 1..TRIES {
+        // SAFETY: `insns` and `license` point to memory that lives to the end of this function: `program` has `insn_cnt`
+        // instructions of the kernel's layout, the license ends in NUL. This command writes to no pointer.
+        let fd = unsafe { bpf(BPF_PROG_LOAD, &mut attr) };
+        if fd >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock {
+            return owned(fd, call);
+        }
+    }
+    // SAFETY: as above.
+    owned(unsafe { bpf(BPF_PROG_LOAD, &mut attr) }, call)
 }
 
 /// The device filters that are attached to a cgroup itself.
@@ -279,4 +289,42 @@ fn owned(fd: c_long, call: impl std::fmt::Display) -> Result<OwnedFd> {
 unsafe fn bpf<T>(command: u32, attr: &mut T) -> c_long {
     // SAFETY: `attr` is a whole `T` of the given size, writable for the call; the rest is the caller's promise.
     unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), mem::size_of::<T>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::thread::JoinHandleExt,
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use super::*;
+
+    extern "C" fn nothing(_: libc::c_int) {}
+
+    /// Found by the fuzzer: the verifier says EAGAIN when a signal comes, also for one that is handled.
+    #[test]
+    fn a_signal_does_not_keep_a_program_from_being_loaded() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        static DONE: AtomicBool = AtomicBool::new(false);
+        // SAFETY: the handler does nothing, which may be done at any time.
+        unsafe { libc::signal(libc::SIGUSR2, nothing as *const () as libc::sighandler_t) };
+        let loader = std::thread::spawn(|| {
+            let mut program = vec![Insn::mov(Reg::R0, 1); 3000];
+            program.push(Insn::exit());
+            let failed = (0..200).find_map(|_| load_device_program(&program).err());
+            DONE.store(true, Ordering::Relaxed);
+            failed
+        });
+        while !DONE.load(Ordering::Relaxed) {
+            // SAFETY: the thread has not been joined, so its name is its own, even when it has ended.
+            unsafe { libc::pthread_kill(loader.as_pthread_t(), libc::SIGUSR2) };
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let failed = loader.join().unwrap();
+        assert!(failed.is_none(), "{failed:?}");
+    }
 }

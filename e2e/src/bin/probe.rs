@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         ["fork", count] => fork(count),
         ["argv", args @ ..] => say(&format!("{args:?}")),
         ["fds"] => fds(),
+        ["swap", dir, one, other] => swap(dir, one, other),
         words => attempt(words),
     };
     match outcome {
@@ -229,4 +230,13 @@ fn fds() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Exchanges two names of a directory for ever.
+fn swap(dir: &str, one: &str, other: &str) -> Result<(), Failure> {
+    let dir = File::open(dir)?;
+    say("ready")?;
+    loop {
+        rustix::fs::renameat_with(&dir, one, &dir, other, rustix::fs::RenameFlags::EXCHANGE)?;
+    }
 }

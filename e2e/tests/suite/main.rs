@@ -18,4 +18,5 @@ mod scale;
 mod security;
 mod services;
 mod stranger;
+mod threats;
 mod volumes;

@@ -53,8 +53,7 @@ impl Group {
         let group = Group { root, dir: made.leaf };
         let limited = group
             .limit(&settings, &refusals.borrow(), warnings)
-            // Loading the filter is left to root. Who is not can make no node, and open only what it could without a container.
-            .and_then(|()| if reach == Reach::All { group.set_devices(&filter, warnings) } else { Ok(()) });
+            .and_then(|()| group.set_devices(&filter, reach, warnings));
         match limited {
             Ok(()) => Ok(Some(group)),
             Err(error) => {
@@ -93,7 +92,7 @@ impl Group {
         if resources.devices.is_empty() {
             return Ok(());
         }
-        self.set_devices(&devices::Filter::new(&resources.devices)?, warnings)
+        self.set_devices(&devices::Filter::new(&resources.devices)?, Reach::All, warnings)
     }
 
     /// Writing a limit below what is in use would have the kernel kill; whoever asks for the check does not want that.
@@ -146,9 +145,11 @@ impl Group {
         Ok(setting)
     }
 
-    fn set_devices(&self, filter: &devices::Filter, warnings: &mut Warnings) -> Result<()> {
+    fn set_devices(&self, filter: &devices::Filter, reach: Reach, warnings: &mut Warnings) -> Result<()> {
         match devices::attach(self.dir.as_fd(), &filter.program()) {
             Ok(()) => Ok(()),
+            // It is left to root. Who is not can make no node, and open only what it could without a container.
+            Err(error) if reach == Reach::Allowed && error.errno() == Some(libc::EPERM) => Ok(()),
             Err(error) if matches!(error.errno(), Some(libc::EPERM | libc::ENOSYS | libc::EINVAL)) => {
                 let why = tinyd_core::error::chain(&error);
                 warnings.push(format!("device nodes are not filtered: {why}"));

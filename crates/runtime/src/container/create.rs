@@ -10,7 +10,9 @@ use tinyd_core::{Error, Kind, Result, oci, time::unix_nanos, wire};
 use tinyd_sys::fs;
 
 use super::{
-    console, notify,
+    console,
+    lock::Lock,
+    notify,
     record::{Init, Place, Record, Root},
     seal,
 };
@@ -90,7 +92,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     if wants_terminal && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
     }
-    let claimed = claim(&place, &bundle, options)?;
+    let (claimed, lock) = claim(&place, &bundle, options)?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
@@ -98,7 +100,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     let made = ready
         .map_err(Refused::from)
         .and_then(|(gate, stdio)| prepare(&place, (&bundle, &claimed), stdio, gate, options));
-    let mut prepared = made.map_err(|refused| undo_claim(&place, refused))?;
+    let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
     let finished = finish(&place, claimed, &mut prepared, options);
     match finished {
         Ok(()) => Ok(prepared.warnings),
@@ -106,7 +108,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
             // The error that is told is the one that led here.
             let later = prepared.later.clone();
             let left = prepared.destroy().err();
-            let undone = undo_claim(&place, Refused { error, left });
+            let undone = undo_claim(&place, &lock, Refused { error, left });
             let _ = later.poststop();
             Err(undone)
         }
@@ -114,7 +116,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
 }
 
 /// Writes down who is about to be made.
-pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<Record> {
+pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<(Record, Lock)> {
     let manager = options.manager;
     let (cgroup, unit) = match manager {
         CgroupManager::Cgroupfs if options.takes_what_it_gets(bundle) => (near(bundle, &place.id)?, None),
@@ -133,8 +135,8 @@ pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> 
         process: None,
         created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
     };
-    place.claim(&record, &bundle.bytes)?;
-    Ok(record)
+    let lock = place.claim(&record, &bundle.bytes)?;
+    Ok((record, lock))
 }
 
 /// The cgroup of somebody who is not root: one whose path is not absolute is near the caller's own.
@@ -185,10 +187,10 @@ pub(super) fn seccomp_of(spec: &oci::Spec) -> wire::Seccomp {
     given.map_or(wire::Seccomp::Unconfined, wire::Seccomp::Profile)
 }
 
-/// Gives the id back when what it was claimed for did not come about. While something of it is left the record stays, by which `delete`
-/// finds it. What to tell.
-pub(super) fn undo_claim(place: &Place, Refused { error, left }: Refused) -> Error {
-    let left = left.or_else(|| place.remove().err());
+/// Gives the id back when what it was claimed for did not come about, unless somebody has done so by force and it is another's by now.
+/// While something of it is left the record stays, by which `delete` finds it. What to tell.
+pub(super) fn undo_claim(place: &Place, lock: &Lock, Refused { error, left }: Refused) -> Error {
+    let left = left.or_else(|| if lock.is_in_place() { place.remove().err() } else { None });
     Refused { error, left }.told()
 }
 

@@ -1,11 +1,12 @@
 //! `delete`: takes away what is left of a container. Idempotent: every part that is gone already is fine.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, time::Duration};
 
 use tinyd_core::{Error, Kind, Result, oci::Status};
 use tinyd_sys::process;
 
 use super::{
+    lock::Lock,
     record::{Place, Root},
     state::{Seen, observe},
 };
@@ -21,9 +22,13 @@ use crate::{
 /// `NotFound` (unless forced), `WrongState` for one that runs, all that could not be removed.
 pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     let place = root.place(id)?;
-    if force && !place.exists()? {
-        return Ok(Vec::new());
-    }
+    let lock = match if force { lock_by_force(&place) } else { place.lock().map(Some) } {
+        Err(error) if force && error.kind() == Kind::NotFound => {
+            place.remove_empty();
+            return Ok(Vec::new());
+        }
+        lock => lock?,
+    };
     let seen = match observe(&place) {
         Ok(seen) => match seen.status {
             Status::Stopped | Status::Created => seen,
@@ -44,8 +49,26 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     // Read before it is gone.
     let later = place.spec().and_then(|spec| Later::of(id, &seen.record.bundle, &spec));
     remove(&place, &seen)?;
+    drop(lock);
     // Half a record, or one whose hooks were refused at its creation, has none to run.
     Ok(later.map_or_else(|_| Vec::new(), |later| later.poststop()))
+}
+
+/// The lock, after the container's processes have been killed where somebody holds it: who starts it or adds a process fails then, and
+/// lets go. None when that does not help, as with a hook on the host that hangs: its container is taken away all the same.
+fn lock_by_force(place: &Place) -> Result<Option<Lock>> {
+    const SHORT: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(10);
+    match place.lock_within(SHORT) {
+        Err(error) if error.kind() == Kind::Unavailable => {}
+        lock => return lock.map(Some),
+    }
+    // What is in the way of this is told when it is tried again, with the lock.
+    let _ = place.read().and_then(|record| record.open_cgroup()).and_then(|cgroup| cgroup.kill_all());
+    match place.lock_within(LONG) {
+        Err(error) if error.kind() == Kind::Unavailable => Ok(None),
+        lock => lock.map(Some),
+    }
 }
 
 /// A record that cannot be read says nothing of what is this container's. A cgroup of the name that it would have may be that of a

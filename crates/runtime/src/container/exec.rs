@@ -68,6 +68,8 @@ pub struct ExecOptions {
 /// `WrongState` unless the container runs; what kept the program from being executed.
 pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String])) -> Result<u8> {
     let place = root.place(id)?;
+    // In a paused container it waits for `resume`, which has to get through.
+    let lock = if options.ignore_paused { None } else { Some(place.lock()?) };
     let seen = observe(&place)?;
     let (Some(pidfd), Some(first)) = (&seen.pidfd, seen.record.process) else {
         let message =
@@ -110,7 +112,9 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
         caller,
     };
     let stdio = if added.terminal { Stdio::Terminal } else { console::inherited()? };
-    let running = exec::exec(target, &added, &seccomp_of(&spec), stdio)?;
+    let running = exec::exec(target, &added, &seccomp_of(&spec), stdio);
+    let running = running.map_err(|error| seen.told(id, error))?;
+    drop(lock);
     warn(&running.warnings);
     if let (Some(socket), Some(master)) = (&options.console_socket, &running.terminal) {
         console::send_master(socket, master.as_fd())?;

@@ -23,7 +23,13 @@ pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
     }
     match (seen.status, &seen.pidfd) {
         (Status::Created | Status::Running | Status::Paused, Some(pidfd)) => {
-            process::pidfd_signal(pidfd.as_fd(), number).map_err(step("kill"))
+            process::pidfd_signal(pidfd.as_fd(), number)
+                .map_err(|error| seen.told(id, step("kill")(error)))?;
+            if seen.status == Status::Paused && number == libc::SIGKILL {
+                // On v1 a frozen process ends only when it is thawed. One that has ended meanwhile is thawed enough.
+                let _ = seen.record.open_cgroup().and_then(|cgroup| cgroup.thaw());
+            }
+            Ok(())
         }
         (Status::Creating | Status::Created | Status::Running | Status::Paused | Status::Stopped, _) => {
             let message =

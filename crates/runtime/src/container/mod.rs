@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod kill;
 mod list;
+mod lock;
 mod mounts;
 mod notify;
 mod pause;

@@ -28,6 +28,7 @@ pub enum MountsChange {
 /// `WrongState` unless it has a process, `InvalidArgument` for the file; what the kernel refused.
 pub fn change_mounts(root: &Root, id: &str, change: MountsChange, file: &Path) -> Result<Vec<String>> {
     let place = root.place(id)?;
+    let _lock = place.lock()?;
     let seen = observe(&place)?;
     let (Some(pidfd), Some(first)) = (&seen.pidfd, seen.record.process) else {
         let message =

@@ -10,7 +10,7 @@ use crate::cgroup::Cgroup;
 /// # Errors
 /// `WrongState` unless it runs.
 pub fn pause(root: &Root, id: &str) -> Result<()> {
-    cgroup_when(root, id, "pause", &[Status::Created, Status::Running])?.freeze()
+    with_cgroup(root, id, "pause", &[Status::Created, Status::Running], Cgroup::freeze)
 }
 
 /// Thaws them.
@@ -18,13 +18,21 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
 /// # Errors
 /// `WrongState` unless it is paused.
 pub fn resume(root: &Root, id: &str) -> Result<()> {
-    cgroup_when(root, id, "resume", &[Status::Paused])?.thaw()
+    with_cgroup(root, id, "resume", &[Status::Paused], Cgroup::thaw)
 }
 
-fn cgroup_when(root: &Root, id: &str, verb: &str, allowed: &[Status]) -> Result<Cgroup> {
-    let seen = observe(&root.place(id)?)?;
+fn with_cgroup(
+    root: &Root,
+    id: &str,
+    verb: &str,
+    allowed: &[Status],
+    act: impl FnOnce(&Cgroup) -> Result<()>,
+) -> Result<()> {
+    let place = root.place(id)?;
+    let _lock = place.lock()?;
+    let seen = observe(&place)?;
     if allowed.contains(&seen.status) {
-        return seen.record.open_cgroup();
+        return act(&seen.record.open_cgroup()?);
     }
     Err(Error::new(Kind::WrongState, format!("cannot {verb} container {id:?}: it is {}", seen.word())))
 }

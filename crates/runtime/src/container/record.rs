@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Result, error::chain, oci};
 use tinyd_sys::{fs, process};
 
+use super::lock::{LOCK, Lock};
 use crate::{
     caller::Caller,
     cgroup::{Cgroup, CgroupManager, systemd::Unit},
     launch::{kernel, step},
 };
 
-const RECORD: &str = "state.json";
+pub(super) const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
 const GATE: &str = "gate";
 
@@ -126,6 +127,16 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root() && !(keeps_name && in_namespace())
 }
 
+/// Who is not root has its own place for records.
+fn not_ours(root: &Path, error: &io::Error) -> Error {
+    let made = kernel(&format!("make {}", root.display()), error);
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return made;
+    }
+    let hint = "who is not root sets XDG_RUNTIME_DIR or gives --root";
+    Error::new(Kind::PermissionDenied, format!("{}; {hint}", made.message()))
+}
+
 /// The specification leaves ids open; these are safe as a file name and in a cgroup path.
 fn check_id(id: &str) -> Result<()> {
     const BYTES_MAX: usize = 1024;
@@ -144,29 +155,30 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes the id, and writes the first record: from here on `delete` finds everything that may come.
+    /// Takes the id, locks it, and writes the first record: from here on `delete` finds everything that may come.
     ///
     /// # Errors
     /// `AlreadyExists` when it is taken.
-    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<()> {
+    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<Lock> {
         let root = self.dir.parent().unwrap_or(Path::new("/"));
         match rustix::fs::mkdir(&self.dir, Mode::RWXU) {
             Err(rustix::io::Errno::NOENT) => {
-                std::fs::create_dir_all(root)
-                    .map_err(|error| kernel(&format!("make {}", root.display()), &error))?;
+                std::fs::create_dir_all(root).map_err(|error| not_ours(root, &error))?;
                 rustix::fs::chmod(root, self.mode_of_records())
                     .map_err(|error| kernel("chmod(records)", &error))?;
                 rustix::fs::mkdir(&self.dir, Mode::RWXU).map_err(|error| self.taken(error))?;
             }
             made => made.map_err(|error| self.taken(error))?,
         }
+        let lock = self.make_lock()?;
         let kept = self.write(record).and_then(|()| {
             fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
         });
         kept.inspect_err(|_| {
             // Nothing of the container is there yet. The first failure is the one to tell.
             let _ = self.remove();
-        })
+        })?;
+        Ok(lock)
     }
 
     /// In a user's own directory what is old may be swept away, unless it is marked as in use.
@@ -180,7 +192,7 @@ impl Place {
             rustix::io::Errno::EXIST => {
                 Error::new(Kind::AlreadyExists, format!("container {:?} exists", self.id))
             }
-            error => kernel(&format!("make {}", self.dir.display()), &error),
+            error => not_ours(&self.dir, &error.into()),
         }
     }
 
@@ -227,31 +239,45 @@ impl Place {
     fn read_file(&self, name: &str) -> Result<Vec<u8>> {
         std::fs::read(self.dir.join(name)).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                return Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id));
+                return self.not_there();
             }
             kernel(&format!("read {name} of {}", self.id), &error)
         })
     }
 
-    /// Whether there is such a container.
-    ///
-    /// # Errors
-    /// When the directory of records cannot be looked at.
-    pub(super) fn exists(&self) -> Result<bool> {
-        self.dir.try_exists().map_err(|error| kernel(&format!("stat {}", self.dir.display()), &error))
+    pub(super) fn not_there(&self) -> Error {
+        Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id))
     }
 
-    /// Takes the directory away.
+    /// Takes the directory away, the lock last: who waits for it finds a container or none, and nothing in between.
     ///
     /// # Errors
     /// The call that the kernel refused; one that is gone is no error.
     pub(super) fn remove(&self) -> Result<()> {
-        match std::fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(kernel(&format!("remove {}", self.dir.display()), &error))
-            }
+        let failed = |error: io::Error| kernel(&format!("remove {}", self.dir.display()), &error);
+        let gone = |done: io::Result<()>| match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             Ok(()) | Err(_) => Ok(()),
+        };
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let (path, is_dir) = (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            if entry.file_name() != LOCK {
+                gone(if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) })?;
+            }
         }
+        gone(std::fs::remove_file(self.dir.join(LOCK)))?;
+        gone(std::fs::remove_dir(&self.dir))
+    }
+
+    /// Takes a directory away that has nothing in it: of a container that was about to be made, or is all but gone.
+    pub(super) fn remove_empty(&self) {
+        // One with something in it is somebody's.
+        let _ = std::fs::remove_dir(&self.dir);
     }
 
     /// Makes the socket at which the first process waits for `start`.

@@ -47,17 +47,18 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         rustix::process::set_child_subreaper(this)
             .map_err(|error| kernel("prctl(PR_SET_CHILD_SUBREAPER)", &error))?;
     }
-    let claimed = claim(&place, &bundle, options)?;
+    let (claimed, lock) = claim(&place, &bundle, options)?;
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
     let made = notify
         .and(stdio)
         .map_err(Refused::from)
         .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, Gate::Caller, options));
-    let mut prepared = made.map_err(|refused| undo_claim(&place, refused))?;
+    let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
     let started = finish(&place, claimed, &mut prepared, options)
         .and_then(|()| Notify::open(&place.dir))
         .and_then(|notify| prepared.start().map(|()| notify));
+    lock.release();
     warn(&prepared.warnings);
     let ended = match (started, signals) {
         (Ok(None), None) => return Ok(0),
@@ -70,6 +71,11 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         (Err(error), _) => Err(error),
     };
     if run.keep && ended.is_ok() {
+        return ended;
+    }
+    if !lock.take_again() {
+        // Somebody has deleted it meanwhile.
+        process::kill_and_reap(prepared.pidfd.as_fd());
         return ended;
     }
     let later = prepared.later.clone();

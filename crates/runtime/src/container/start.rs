@@ -19,6 +19,7 @@ use crate::{
 /// `WrongState` unless it is created; what kept its program from being executed.
 pub fn start(root: &Root, id: &str) -> Result<()> {
     let place = root.place(id)?;
+    let lock = place.lock()?;
     let seen = observe(&place)?;
     if seen.status != Status::Created {
         return Err(Error::new(
@@ -32,7 +33,9 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     let agent = Agent::of(&seccomp_of(&spec), told);
     let pid = seen.record.process.map_or(0, |process| process.pid);
     let notify = Notify::open(&place.dir)?;
-    launch::start_through(place.open_gate()?, pid, agent.as_ref())?;
+    let gate = place.open_gate()?;
+    launch::start_through(gate, pid, agent.as_ref()).map_err(|error| seen.told(id, error))?;
+    drop(lock);
     later.poststart(pid).inspect_err(|_| {
         // The error that is told is the one that led here.
         let _ = seen.record.open_cgroup().and_then(|cgroup| cgroup.kill_all());

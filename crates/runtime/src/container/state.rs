@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use tinyd_core::{
-    Result,
+    Error, Kind, Result,
     oci::{self, Status},
 };
 
@@ -31,17 +31,33 @@ impl Seen {
     }
 }
 
-/// Asks four questions: is there a process, is it that one, does it wait, is it frozen.
+impl Seen {
+    /// A failure as it is told: that of a process that has ended meanwhile comes of that.
+    pub(super) fn told(&self, id: &str, error: Error) -> Error {
+        let ended = self.record.process.is_none_or(|first| matches!(first.open(), Ok(None)));
+        if ended && matches!(error.kind(), Kind::Internal | Kind::NotFound) {
+            let message = format!("container {id:?}: container not running: it has ended: {error}");
+            return Error::new(Kind::WrongState, message);
+        }
+        error
+    }
+}
+
+/// Asks four questions: is there a process, is it that one, is it frozen, does it wait. One that waits and is frozen is paused: nobody
+/// could start it.
 pub(super) fn observe(place: &Place) -> Result<Seen> {
     let record = place.read()?;
     let pidfd = record.process.as_ref().map(super::record::Init::open).transpose()?.flatten();
     let status = match (record.process, &pidfd) {
         (None, _) => Status::Creating,
         (Some(_), None) => Status::Stopped,
-        (Some(_), Some(_)) if place.waits()? => Status::Created,
         (Some(_), Some(_)) => {
             let frozen = record.open_cgroup().and_then(|cgroup| cgroup.frozen()).unwrap_or(false);
-            if frozen { Status::Paused } else { Status::Running }
+            match (frozen, place.waits()?) {
+                (true, _) => Status::Paused,
+                (false, true) => Status::Created,
+                (false, false) => Status::Running,
+            }
         }
     };
     Ok(Seen { record, status, pidfd })

@@ -13,6 +13,7 @@ use super::{record::Root, state::observe};
 /// value that was refused has been written then, as with runc; the configuration is not changed.
 pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<String>> {
     let place = root.place(id)?;
+    let _lock = place.lock()?;
     let seen = observe(&place)?;
     if !matches!(seen.status, Status::Created | Status::Running | Status::Paused) {
         let message = format!("cannot update container {id:?}: container not running: it is {}", seen.word());

@@ -40,7 +40,8 @@ impl Walk<'_> {
                 let fs = if *copy_up {
                     self.filled_tmpfs(mount, data, attr.set)?
                 } else {
-                    new_fs(kind, source.as_deref(), data, attr.set).map_err(named)?
+                    new_fs(kind, source.as_deref(), data, attr.set)
+                        .map_err(|error| not_shown(kind, &mount.field, error))?
                 };
                 self.attach(mount, &fs)?;
                 self.hold(mount, fs.as_fd()).map_err(named)?;
@@ -203,6 +204,17 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// A procfs that cannot be had is a puzzle where all of the configuration is right.
+fn not_shown(kind: &str, field: &str, error: tinyd_sys::Error) -> Error {
+    let covered = kind == "proc" && error.errno() == Some(libc::EPERM);
+    let error = step(field)(error);
+    if !covered {
+        return error;
+    }
+    let hint = "a user namespace gets no view of /proc where the host's is partly covered, as in a container";
+    Error::new(error.kind(), format!("{}; {hint}", error.message()))
 }
 
 /// Makes a file system and a detached mount of it.

@@ -10,7 +10,7 @@ use tinyd_sys::{
 };
 
 use super::{
-    rootless, step,
+    not_cloned, rootless, step,
     sync::{Phase, Sync},
 };
 use crate::{caller::Caller, cgroup::Cgroup, init, plan::namespaces::IdMaps};
@@ -74,7 +74,7 @@ pub(super) fn born_in(user: BorrowedFd<'_>, cgroup: &Cgroup, caller: Caller) -> 
         enter_user_namespace(cgroup, caller, || ns::join(user, flag::USER))?;
         process::clone_sibling(flag::PID).map_err(step("clone"))
     };
-    through_another(|| process::clone3(0, cgroup.clone_fd()).map_err(step("clone")), in_between)
+    through_another(|| process::clone3(0, cgroup.clone_fd()).map_err(not_cloned), in_between)
 }
 
 /// Clones a process from one in between, made by `clone`, which goes where this one could not come back from. It is this process's

@@ -287,7 +287,7 @@ fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> ti
             None => context.flag(key)?,
         }
     }
-    let root = context.mount(attributes & !Attr::NODEV & !Attr::RDONLY)?;
+    let root = context.mount(attributes & !Attr::NODEV)?;
     fs::chown(root.as_fd(), Path::new("."), dev.owner.0, dev.owner.1)?;
     for (name, node) in &dev.nodes {
         make_parents(root.as_fd(), name, dev.owner)?;
@@ -297,9 +297,6 @@ fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> ti
         use tinyd_sys::Ask;
         rustix::fs::symlinkat(target, &root, name).ask(format_args!("symlinkat({target:?}, {name:?})"))?;
         fs::chown(root.as_fd(), Path::new(name), dev.owner.0, dev.owner.1)?;
-    }
-    if attributes & Attr::RDONLY != 0 {
-        mount::set_attr(root.as_fd(), Attr { set: Attr::RDONLY, ..Attr::default() }, false)?;
     }
     Ok(root)
 }

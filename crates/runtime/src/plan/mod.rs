@@ -187,6 +187,7 @@ fn steps(
         caller: context.caller,
     };
     steps.extend(mounts::plan(&spec.mounts, mounts_context, sources)?.into_iter().map(Step::Mount));
+    let read_only_dev = mounts::read_only_dev(sources).map(Step::Mount);
     steps.push(Step::WorkingDirectory(process.cwd.clone()));
     if hooks.at_creation() {
         // What they mount is masked and made read-only like the rest.
@@ -195,6 +196,7 @@ fn steps(
     if context.terminal {
         steps.push(Step::Terminal);
     }
+    steps.extend(read_only_dev);
     steps.extend(sysctl::plan(&linux.sysctl, namespaces)?.into_iter().map(Step::Sysctl));
     steps.extend(paths("linux.readonlyPaths", &linux.readonly_paths)?.into_iter().map(Step::ReadOnly));
     steps.extend(paths("linux.maskedPaths", &linux.masked_paths)?.into_iter().map(Step::Mask));

@@ -203,6 +203,24 @@ pub fn plan(mounts: &[oci::Mount], context: Context<'_>, sources: &mut Vec<Sourc
     Ok(planned)
 }
 
+/// Has a read-only /dev be writable until everything is in it that the runtime puts there; what makes it read-only then.
+pub fn read_only_dev(sources: &mut [Source]) -> Option<Mount> {
+    let mut devs = sources.iter_mut().filter_map(|source| match &mut source.what {
+        SourceKind::Dev { attributes, .. } if *attributes & Attr::RDONLY != 0 => {
+            Some((&source.field, attributes))
+        }
+        SourceKind::Dev { .. }
+        | SourceKind::Root { .. }
+        | SourceKind::Path { .. }
+        | SourceKind::Device { .. } => None,
+    });
+    let (field, attributes) = devs.next()?;
+    *attributes &= !Attr::RDONLY;
+    let read_only = Attr { set: Attr::RDONLY, ..Attr::default() };
+    let what = What::Remount { changes: vec![(read_only, false)], data: None };
+    Some(Mount { field: field.clone(), destination: "/dev".into(), what })
+}
+
 /// The nodes of a /dev whose maker can make none: the host's own, over the files that were made in their places.
 fn bound_devices(context: Context<'_>, sources: &mut Vec<Source>) -> Result<Vec<Mount>> {
     if context.caller.makes_nodes() {

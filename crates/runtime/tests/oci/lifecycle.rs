@@ -218,3 +218,21 @@ fn systemd_has_rules_of_its_own_for_a_cgroups_path() {
         .fails(1, "org.systemd.property.KillMode");
     bundle.assert_clean();
 }
+
+/// A start would wait for a frozen process for ever.
+#[test]
+fn a_created_container_that_is_paused_is_not_started() {
+    let bundle = Bundle::new("created-paused").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["create", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    bundle.tinyrun(&["pause", &bundle.id]).says("");
+    assert_eq!(bundle.state()["status"], "paused");
+    bundle.tinyrun(&["start", &bundle.id]).fails(1, "it is paused");
+    bundle.tinyrun(&["resume", &bundle.id]).says("");
+    assert_eq!(bundle.state()["status"], "created");
+    bundle.tinyrun(&["start", &bundle.id]).says("");
+    // Killing ends a paused one, too.
+    bundle.tinyrun(&["pause", &bundle.id]).says("");
+    bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
+    until_stopped(&bundle);
+}

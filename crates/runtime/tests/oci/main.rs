@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod calls;
 mod driver;
 mod exec;
 mod flags;
@@ -22,4 +23,5 @@ mod seccomp;
 mod spellings;
 mod swap;
 mod sweep;
+mod together;
 mod users;

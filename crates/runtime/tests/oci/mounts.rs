@@ -265,3 +265,15 @@ fn a_mount_with_ids_of_its_own_shows_them_and_those_below_only_when_asked() {
         assert_eq!(said.out, format!("0\n{below}"), "{option}: {said:?}");
     }
 }
+
+#[test]
+fn a_read_only_dev_has_all_that_belongs_in_it() {
+    let mut bundle = Bundle::new("ro-dev").script(
+        "touch /dev/x; echo x >/dev/null && touch /dev/shm/x && test -c /dev/console && ls -d /dev/pts/ptmx",
+    );
+    assert_eq!(bundle.spec["mounts"][1]["destination"], "/dev");
+    bundle.spec["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+    bundle.spec["process"]["terminal"] = json!(true);
+    let said = bundle.run();
+    assert!(said.out.contains("/dev/x: Read-only") && said.out.ends_with("/dev/pts/ptmx"), "{said:?}");
+}

@@ -2,14 +2,20 @@
 
 use std::{
     fs::{self, OpenOptions},
-    os::unix::fs::{FileTypeExt, MetadataExt, symlink},
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, symlink},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use serde_json::json;
 
-use crate::driver::{Bundle, tinyrun};
+use crate::{
+    driver::{Bundle, tinyrun},
+    seccomp::asked,
+};
 
 impl Bundle {
     /// Runs it in the background.
@@ -73,8 +79,9 @@ fn text(path: &Path) -> String {
 /// CVE-2025-52881, CVE-2019-16884: what the runtime tells the kernel through procfs does not go into files of the image.
 #[test]
 fn what_is_told_to_procfs_goes_to_a_real_one() {
-    for proc_is_mounted in [true, false] {
-        let mut bundle = Bundle::new(&format!("fake-proc-{proc_is_mounted}")).args(&["sleep", "1000"]);
+    for (proc_is_mounted, links) in [(true, true), (false, true), (false, false)] {
+        let name = format!("fake-proc-{proc_is_mounted}-{links}");
+        let mut bundle = Bundle::new(&name).args(&["sleep", "1000"]);
         // Everything that the runtime writes, as the image would like to have it.
         let outside = bundle.dir.join("outside");
         let mut planted = vec![outside.clone()];
@@ -82,7 +89,13 @@ fn what_is_told_to_procfs_goes_to_a_real_one() {
         for below in ["proc/sys/net/ipv4", "proc/self/attr/apparmor", "proc/thread-self/attr", "proc/1"] {
             fs::create_dir_all(bundle.rootfs(below)).unwrap();
         }
-        symlink(&outside, bundle.rootfs("proc/sys/net/ipv4/ping_group_range")).unwrap();
+        let sysctl = bundle.rootfs("proc/sys/net/ipv4/ping_group_range");
+        if links {
+            symlink(&outside, sysctl).unwrap();
+        } else {
+            fs::write(&sysctl, "planted\n").unwrap();
+            planted.push(sysctl);
+        }
         for file in ["self/attr/exec", "self/attr/apparmor/exec", "self/oom_score_adj", "self/setgroups"]
             .into_iter()
             .chain(["self/uid_map", "1/oom_score_adj", "1/uid_map", "1/setgroups", "thread-self/attr/exec"])
@@ -196,6 +209,16 @@ fn a_terminal_is_not_taken_from_the_image() {
     let tty = "character special file 88";
     assert_eq!(said.out.replace('\r', ""), format!("{tty}\n{tty}\n{tty}\ntyped"), "{said:?}");
     assert_eq!(text(&dev.join("console")), "planted\n");
+    // What lies over the devpts by now is not asked for the other end.
+    let cover = bundle.dir.join("cover");
+    fs::create_dir(&cover).unwrap();
+    for name in ["ptmx", "0"] {
+        fs::write(cover.join(name), "planted\n").unwrap();
+    }
+    let mut bundle = bundle.mount("/dev/pts", "bind", cover.to_str().unwrap(), &["bind"]);
+    let said = bundle.run();
+    assert_eq!(said.out.replace('\r', ""), format!("{tty}\n{tty}\n{tty}\ntyped"), "{said:?}");
+    bundle.spec["mounts"].as_array_mut().unwrap().pop();
     // A console that leads into /proc would lie over what the runtime tells the kernel.
     fs::remove_file(dev.join("console")).unwrap();
     symlink("/proc/sys/kernel/core_pattern", dev.join("console")).unwrap();
@@ -280,32 +303,49 @@ fn no_descriptor_of_the_host_is_left_at_the_gate() {
     assert_eq!(open(&pid).len(), 3);
 }
 
-/// CVE-2016-9962: who shares the PID and user namespace of a process on its way in can neither trace it nor use what it has open.
+/// CVE-2016-9962: who shares the PID namespace of a process that is about to execute its program, and has the same rights, can
+/// neither trace it nor use what it has open.
 #[test]
 fn a_process_on_its_way_in_cannot_be_looked_into() {
-    let bundle =
-        Bundle::new("dumpable").with_users().with_capability("CAP_SYS_PTRACE").args(&["sleep", "1000"]);
+    let bundle = Bundle::new("dumpable").args(&["sleep", "1000"]);
     let first = bundle.start();
-    let mut next = Bundle::new("dumpable-next").with_users().args(&["sleep", "1000"]);
-    for namespace in next.spec["linux"]["namespaces"].as_array_mut().unwrap() {
-        let kind = namespace["type"].as_str().unwrap().to_owned();
-        if ["pid", "user"].contains(&kind.as_str()) {
-            namespace["path"] = json!(format!("/proc/{first}/ns/{kind}"));
+    for verb in ["start", "exec"] {
+        let mut next = Bundle::new(&format!("dumpable-{verb}")).args(&["sleep", "1000"]);
+        for namespace in next.spec["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "pid" {
+                namespace["path"] = json!(format!("/proc/{first}/ns/pid"));
+            }
         }
-    }
-    next.spec["linux"]["uidMappings"] = json!(null);
-    next.spec["linux"]["gidMappings"] = json!(null);
-    let pid = next.create();
-    let status = text(format!("/proc/{pid}/status").as_ref());
-    let inside = status.lines().find(|line| line.starts_with("NSpid:")).unwrap();
-    let inside = inside.split_whitespace().last().unwrap();
-    let look = |what: &str| {
-        bundle.tinyrun(&["exec", &bundle.id, "sh", "-c", &format!("ls -l /proc/{inside}/{what} 2>&1")])
-    };
-    assert!(look("status").out.contains("status"), "the neighbour sees that it is there");
-    for what in ["fd/", "exe", "cwd", "root"] {
-        let said = look(what);
-        assert!(said.out.contains("Permission denied"), "{what}: {said:?}");
+        // It stands still where it is itself in every respect but for its program.
+        let socket = next.dir.join("agent");
+        next.spec["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "listenerPath": socket.to_str().unwrap(),
+            "syscalls": [{ "names": ["execve"], "action": "SCMP_ACT_NOTIFY" }],
+        });
+        let listener = UnixListener::bind(socket).unwrap();
+        next.create();
+        let records = next.dir.join("records");
+        let mut command = Command::new(tinyrun());
+        command.args(["--root", records.to_str().unwrap(), verb, &next.id]);
+        if verb == "exec" {
+            command.arg("true");
+        }
+        let _runtime = Beside(command.stderr(Stdio::null()).spawn().unwrap());
+        let (filter, told) = asked(&listener);
+        let pid = told["pid"].as_i64().unwrap();
+        let status = text(format!("/proc/{pid}/status").as_ref());
+        let inside = status.lines().find(|line| line.starts_with("NSpid:")).unwrap();
+        let inside = inside.split_whitespace().last().unwrap();
+        let look = |what: &str| {
+            bundle.tinyrun(&["exec", &bundle.id, "sh", "-c", &format!("ls -l /proc/{inside}/{what} 2>&1")])
+        };
+        assert!(look("status").out.contains("status"), "the neighbour sees that it is there");
+        for what in ["fd/", "exe", "cwd", "root"] {
+            let said = look(what);
+            assert!(said.out.contains("Permission denied"), "{verb}: {what}: {said:?}");
+        }
+        drop(filter);
     }
 }
 

@@ -162,6 +162,41 @@ fn a_bundle_of_spec_rootless_runs() {
 }
 
 #[test]
+fn devices_are_the_hosts_own() {
+    let mut user = User::new("rootless-devices")
+        .script("stat -c %n:%t:%T /dev/kmsg /dev/null; cat /dev/kmsg >/dev/null; touch /dev/x");
+    let device = |path: &str, minor: u32| json!({ "path": path, "type": "c", "major": 1, "minor": minor });
+    user.bundle.spec["linux"]["devices"] = json!([device("/dev/kmsg", 11)]);
+    assert_eq!(user.bundle.spec["mounts"][1]["destination"], "/dev");
+    user.bundle.spec["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+    let said = user.run();
+    assert_eq!(said.out, "/dev/kmsg:1:b\n/dev/null:1:3", "{said:?}");
+    // What the host keeps from the user it keeps from it in a container.
+    assert!(
+        said.err.contains("can't open '/dev/kmsg'") && said.err.contains("/dev/x: Read-only"),
+        "{said:?}"
+    );
+    user.bundle.spec["linux"]["devices"] = json!([device("/dev/null", 11)]);
+    user.run().fails(1, "linux.devices (/dev/null): the host's \"/dev/null\" is another device");
+    user.bundle.spec["linux"]["devices"] = json!([device("/dev/mine", 11)]);
+    user.run().fails(1, "linux.devices (/dev/mine): its source /dev/mine does not exist");
+}
+
+#[test]
+fn what_a_user_namespace_does_not_get_is_explained() {
+    let mut user = User::new("rootless-proc").script("true");
+    let cover = "mount -t tmpfs x /proc/sys && exec \"$0\" \"$@\"";
+    user.around.splice(0..0, ["unshare", "-m", "sh", "-c", cover].map(str::to_owned));
+    user.run().fails(1, "no view of /proc where the host's is partly covered");
+    let said = user.bundle.tinyrun_in(
+        &["sh", "-c", &format!("shift 2; unset XDG_RUNTIME_DIR; {BECOME_USER}")],
+        &["run", "--bundle", user.dir(), &user.bundle.id],
+    );
+    said.fails(1, "make /run/tinyrun");
+    said.fails(1, "who is not root sets XDG_RUNTIME_DIR or gives --root");
+}
+
+#[test]
 fn a_users_container_lives_without_a_cgroup() {
     let mut user = User::new("rootless-life");
     let (dir, id) = (user.dir().to_owned(), user.bundle.id.clone());
@@ -429,7 +464,8 @@ fn the_users_containers_are_recorded_where_its_things_are_at_run_time() {
 fn a_runtime_that_is_the_users_own_cannot_be_written_from_inside() {
     let mut user = User::new("rootless-seal");
     let own = user.bundle.dir.join("tinyrun");
-    fs::copy(crate::driver::tinyrun(), &own).unwrap();
+    // By another process: a test beside this one could hand the file on as it is written, and nobody could execute it.
+    assert!(Command::new("cp").arg(crate::driver::tinyrun()).arg(&own).status().unwrap().success());
     chown(&own, Some(USER), Some(USER)).unwrap();
     let id = user.around.iter_mut().find(|word| word.starts_with("exec 9<")).unwrap();
     *id = id.replace("exec 9<\"$0\"", &format!("exec 9<{}", own.display()));

@@ -19,30 +19,34 @@ use serde_json::{Value, json};
 
 use crate::driver::{Bundle, until_stopped};
 
-/// An agent that waits for one process's call, and then closes: the call does not exist then. What it was told.
+/// Waits for one process's filter and its first question: the filter's descriptors, which answer when they close (the call does not
+/// exist then), and what was told about it.
+pub(crate) fn asked(listener: &UnixListener) -> (Vec<OwnedFd>, Value) {
+    let (connection, _) = listener.accept().unwrap();
+    let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = vec![0; 64 << 10];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let got = rustix::net::recvmsg(&connection, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let fds: Vec<OwnedFd> = control
+        .drain()
+        .flat_map(|message| {
+            let RecvAncillaryMessage::ScmRights(fds) = message else { panic!("not descriptors") };
+            fds
+        })
+        .collect();
+    let kind = fs::read_link(format!("/proc/self/fd/{}", fds[0].as_raw_fd())).unwrap();
+    assert_eq!(kind.to_str(), Some("anon_inode:seccomp notify"));
+    let mut asked = [PollFd::new(&fds[0], PollFlags::IN)];
+    let patience = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut asked, Some(&patience)), Ok(1), "nobody asks");
+    let told = serde_json::from_slice(&bytes[..got.bytes]).unwrap();
+    (fds, told)
+}
+
+/// An agent that lets one process ask. What it was told.
 fn agent(listener: UnixListener) -> JoinHandle<Value> {
-    std::thread::spawn(move || {
-        let (connection, _) = listener.accept().unwrap();
-        let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut bytes = vec![0; 64 << 10];
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let got =
-            rustix::net::recvmsg(&connection, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
-        let fds: Vec<OwnedFd> = control
-            .drain()
-            .flat_map(|message| {
-                let RecvAncillaryMessage::ScmRights(fds) = message else { panic!("not descriptors") };
-                fds
-            })
-            .collect();
-        let kind = fs::read_link(format!("/proc/self/fd/{}", fds[0].as_raw_fd())).unwrap();
-        assert_eq!(kind.to_str(), Some("anon_inode:seccomp notify"));
-        let mut asked = [PollFd::new(&fds[0], PollFlags::IN)];
-        let patience = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
-        assert_eq!(rustix::event::poll(&mut asked, Some(&patience)), Ok(1), "nobody asks");
-        serde_json::from_slice(&bytes[..got.bytes]).unwrap()
-    })
+    std::thread::spawn(move || asked(&listener).1)
 }
 
 fn with_agent(name: &str, no_new_privileges: bool) -> (Bundle, UnixListener) {

@@ -42,8 +42,9 @@ impl Swapper {
             let dir = File::open(dir).unwrap();
             let (one, other, stop, count) = (*one, *other, Arc::clone(&stop), Arc::clone(&count));
             std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    rustix::fs::renameat_with(&dir, one, &dir, other, RenameFlags::EXCHANGE).unwrap();
+                while !stop.load(Ordering::Relaxed)
+                    && rustix::fs::renameat_with(&dir, one, &dir, other, RenameFlags::EXCHANGE).is_ok()
+                {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             })

@@ -1,0 +1,71 @@
+/* For a test: makes system calls by number, each in a process of its own, and prints what came of it: the errno, 0, or a signal.
+ *
+ *   calls MODE:NUMBER[:ARGUMENT]...
+ *
+ * MODE is 64 (the number as it is), x32 (with x32's bit) or 32 (int 0x80, the number of i386). Arguments are as strtol takes them. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static long call_32(long number, const long *a)
+{
+	long result;
+	register long six __asm__("rbp") = a[5];
+
+	__asm__ volatile("int $0x80"
+			 : "=a"(result)
+			 : "a"(number), "b"(a[0]), "c"(a[1]), "d"(a[2]), "S"(a[3]), "D"(a[4]), "r"(six)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return (int)result;
+}
+
+static long call_64(long number, const long *a)
+{
+	long result;
+	register long four __asm__("r10") = a[3], five __asm__("r8") = a[4], six __asm__("r9") = a[5];
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(four), "r"(five), "r"(six)
+			 : "memory", "rcx", "r11");
+	return result;
+}
+
+int main(int count, char **words)
+{
+	for (int at = 1; at < count; at++) {
+		char word[128], *part;
+		long number, arguments[6] = { 0 };
+		int status = 0;
+
+		snprintf(word, sizeof word, "%s", words[at]);
+		const char *mode = strtok(word, ":");
+		number = strtol(strtok(NULL, ":"), NULL, 0);
+		for (int i = 0; i < 6 && (part = strtok(NULL, ":")); i++)
+			arguments[i] = strtol(part, NULL, 0);
+		pid_t child = fork();
+		if (child < 0)
+			return 99;
+		if (child == 0) {
+			pid_t own = getpid();
+			long result = !strcmp(mode, "32") ? call_32(number, arguments)
+				: call_64(!strcmp(mode, "x32") ? number | 0x40000000 : number, arguments);
+			/* A call that makes a process has two ends. */
+			if (getpid() != own)
+				_exit(0);
+			_exit(result < 0 && result > -256 ? (int)-result : 0);
+		}
+		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+			;
+		if (WIFSIGNALED(status))
+			printf("%s signal %d\n", words[at], WTERMSIG(status));
+		else
+			printf("%s %d\n", words[at], WEXITSTATUS(status));
+	}
+	return 0;
+}

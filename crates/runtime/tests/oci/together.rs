@@ -1,0 +1,158 @@
+//! Many commands on one container at once: each sees it before or after another one, and never in between.
+
+use std::{fs, thread, time::Duration};
+
+use serde_json::json;
+
+use crate::driver::{Bundle, Said};
+
+/// The same command by many at once.
+fn all_at_once(count: usize, command: impl Fn() -> Said + Sync) -> Vec<Said> {
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..count).map(|_| scope.spawn(&command)).collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
+fn successes(all: &[Said]) -> usize {
+    all.iter().filter(|said| said.code == 0).count()
+}
+
+/// Refusals are about the state that somebody else has brought about, and nothing has gone wrong on the way.
+#[track_caller]
+fn assert_refusals(all: &[Said], words: &[&str]) {
+    for said in all.iter().filter(|said| said.code != 0) {
+        assert!(words.iter().any(|word| said.err.contains(word)), "{said:?}");
+    }
+}
+
+#[test]
+fn one_of_many_creates_starts_and_deletes() {
+    let bundle = Bundle::new("together-one").args(&["sleep", "1000"]);
+    bundle.write();
+    let (dir, id) = (bundle.dir.to_str().unwrap(), bundle.id.as_str());
+    for round in 0..5 {
+        let all = all_at_once(8, || bundle.tinyrun(&["create", "-b", dir, id]));
+        assert_eq!(successes(&all), 1, "{round}: {all:?}");
+        assert_refusals(&all, &["exists"]);
+        let all = all_at_once(8, || bundle.tinyrun(&["start", id]));
+        assert_eq!(successes(&all), 1, "{round}: {all:?}");
+        assert_refusals(&all, &["it is running"]);
+        let all = all_at_once(8, || bundle.tinyrun(&["pause", id]));
+        assert_eq!(successes(&all), 1, "{round}: {all:?}");
+        assert_refusals(&all, &["it is paused"]);
+        let all = all_at_once(8, || bundle.tinyrun(&["delete", "--force", id]));
+        assert_eq!(successes(&all), 8, "{round}: {all:?}");
+        bundle.assert_clean();
+    }
+}
+
+#[test]
+fn an_id_that_many_create_and_delete_is_whole_at_any_time() {
+    let bundle = Bundle::new("together-churn").args(&["sleep", "1000"]);
+    bundle.write();
+    let (dir, id) = (bundle.dir.to_str().unwrap(), bundle.id.as_str());
+    let all: Vec<Said> = all_at_once(6, || {
+        for _ in 0..6 {
+            let created = bundle.tinyrun(&["create", "-b", dir, id]);
+            assert_refusals(&[created], &["exists"]);
+            let state = bundle.tinyrun(&["state", id]);
+            assert_refusals(&[state], &["does not exist"]);
+            let deleted = bundle.tinyrun(&["delete", id]);
+            // What is being created is not deleted without force.
+            assert_refusals(&[deleted], &["does not exist", "not stopped"]);
+        }
+        bundle.tinyrun(&["list", "-q"])
+    });
+    assert_eq!(successes(&all), 6, "{all:?}");
+    bundle.tinyrun(&["delete", "--force", id]).says("");
+    bundle.assert_clean();
+}
+
+#[test]
+fn everything_at_once_ends_in_one_state() {
+    let bundle = Bundle::new("together-all").args(&["sleep", "1000"]);
+    bundle.write();
+    let (dir, id) = (bundle.dir.to_str().unwrap(), bundle.id.as_str());
+    let verbs: [&[&str]; 10] = [
+        &["create", "-b", dir, id],
+        &["start", id],
+        &["exec", id, "true"],
+        &["pause", id],
+        &["resume", id],
+        &["update", "--pids-limit", "100", id],
+        &["kill", id, "KILL"],
+        &["state", id],
+        &["ps", id],
+        &["delete", id],
+    ];
+    let refusals = [
+        "exists",
+        "does not exist",
+        "it is ",
+        "container not running",
+        "not stopped",
+        // Whose container has just ended.
+        "no cgroup",
+        "has been removed",
+        "no such container process",
+    ];
+    thread::scope(|scope| {
+        for start in 0..verbs.len() {
+            let (bundle, verbs, refusals) = (&bundle, &verbs, &refusals);
+            scope.spawn(move || {
+                for at in 0..20 {
+                    let said = bundle.tinyrun(verbs[(start * 7 + at * 3) % verbs.len()]);
+                    assert_refusals(&[said], refusals);
+                }
+            });
+        }
+    });
+    bundle.tinyrun(&["delete", "--force", id]).says("");
+    bundle.assert_clean();
+    bundle.tinyrun(&["create", "-b", dir, id]).says("");
+    assert_eq!(bundle.state()["status"], "created");
+}
+
+/// A hook at creation, and what it asks for meanwhile.
+#[test]
+fn hooks_may_ask_for_the_state() {
+    let mut bundle = Bundle::new("together-hook").args(&["sleep", "1000"]);
+    let said = bundle.dir.join("said");
+    let records = bundle.dir.join("records");
+    let tinyrun = env!("CARGO_BIN_EXE_tinyrun");
+    let ask = format!("{tinyrun} --root {} state {} >>{} 2>&1", records.display(), bundle.id, said.display());
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", ask] }]);
+    bundle.spec["hooks"] = json!({ "prestart": hook, "createRuntime": hook, "poststart": hook });
+    bundle.write();
+    bundle.tinyrun(&["create", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    bundle.tinyrun(&["start", &bundle.id]).says("");
+    let said = fs::read_to_string(said).unwrap();
+    assert_eq!(said.matches("\"status\": \"creating\"").count(), 2, "{said}");
+    assert_eq!(said.matches("\"status\": \"running\"").count(), 1, "{said}");
+}
+
+/// Who is at work is waited for; deletion by force ends the container first.
+#[test]
+fn a_container_whose_start_hangs_is_deleted_by_force() {
+    let mut bundle = Bundle::new("together-hangs").args(&["true"]);
+    bundle.spec["hooks"] = json!({ "startContainer": [{ "path": "/bin/sleep", "args": ["sleep", "1000"] }] });
+    bundle.write();
+    let id = bundle.id.as_str();
+    bundle.tinyrun(&["create", "-b", bundle.dir.to_str().unwrap(), id]).says("");
+    thread::scope(|scope| {
+        let start = scope.spawn(|| bundle.tinyrun(&["start", id]));
+        // The gate is gone when the program was let go.
+        let gate = bundle.dir.join("records").join(id).join("gate");
+        while gate.exists() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let update = scope.spawn(|| bundle.tinyrun(&["update", "--pids-limit", "9", id]));
+        bundle.tinyrun(&["kill", id, "USR1"]);
+        assert!(!start.is_finished() && !update.is_finished());
+        bundle.tinyrun(&["delete", "--force", id]).says("");
+        start.join().unwrap();
+        assert_refusals(&[update.join().unwrap()], &["it is stopped", "does not exist"]);
+    });
+    bundle.assert_clean();
+}
