@@ -14,10 +14,10 @@ use crate::driver::{Bundle, Said, until_stopped_by};
 
 const USER: u32 = 1000;
 
-/// Enters the groups of `$GROUPS_TO_ENTER`, then becomes the user and the runtime. The runtime's file is executed by descriptor: the
-/// directory that it is in may be root's alone.
+/// Enters the groups of `$GROUPS_TO_ENTER`, then becomes the user and the runtime, which is to need no other program. Its file is
+/// executed by descriptor: the directory that it is in may be root's alone.
 const BECOME_USER: &str = "exec 9<\"$0\"; for group in $GROUPS_TO_ENTER; do echo 0 >$group/cgroup.procs; done; \
-     exec setpriv --reuid=1000 --regid=1000 --clear-groups /proc/self/fd/9 \"$@\"";
+     exec setpriv --reuid=1000 --regid=1000 --clear-groups env PATH=/nowhere /proc/self/fd/9 \"$@\"";
 
 /// A user with a bundle.
 struct User {
@@ -81,6 +81,8 @@ impl User {
         );
         let words = ["unshare", "-m", "sh", "-c", &cover].map(str::to_owned);
         self.around.splice(0..0, words);
+        // Where newuidmap is.
+        self.around.iter_mut().for_each(|word| *word = word.replace("env PATH=/nowhere ", ""));
         let map = json!([
             { "containerID": 0, "hostID": USER, "size": 1 }, { "containerID": 1, "hostID": 200_000, "size": 1000 }
         ]);
