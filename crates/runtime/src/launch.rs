@@ -32,6 +32,7 @@ use tinyd_sys::{
 
 pub use self::agent::Agent;
 pub use self::cgroups::View;
+pub(crate) use self::rootless::find as program;
 use self::sync::{Phase, Sync};
 use crate::{
     caller::Caller,

@@ -228,7 +228,7 @@ fn podman_runs_on_it_as_on_crun() {
     // What crun cannot do without CAP_SYS_RESOURCE, and what the user is told.
     let _ = ours.sh("podman run --rm --privileged bb mount -t tmpfs x /tmp").expect_ok();
     assert!(ours.sh("podman run --rm bb /nope").stderr.contains("no such file or directory"));
-    assert!(ours.sh("podman run --rm -w '' --entrypoint nope bb").stderr.contains("not found in PATH"));
+    assert!(ours.sh("podman run --rm -w '' --entrypoint nope bb").stderr.contains("not found in $PATH"));
     for peer in [ours, theirs] {
         peer.end("podman rm -af -t 0; podman pod rm -af");
     }

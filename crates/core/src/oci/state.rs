@@ -39,3 +39,17 @@ pub enum Status {
     /// The process has ended.
     Stopped,
 }
+
+impl Status {
+    /// The specification's word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}

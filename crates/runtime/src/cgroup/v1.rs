@@ -114,8 +114,11 @@ impl Group {
         if group.members.is_empty() {
             return Ok(None);
         }
-        group.open_tasks()?;
-        Ok(Some(group))
+        let opened: tinyd_sys::Result<Vec<File>> =
+            group.members.iter().map(|member| member.dir.open_write("tasks")).collect();
+        // Somebody may remove it at this moment.
+        let Some(tasks) = gone_is_none(opened)? else { return Ok(None) };
+        Ok(Some(Group { tasks, ..group }))
     }
 
     /// Opens what the entering process writes `0` to.

@@ -13,7 +13,7 @@ mod verbs;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use tinyd_core::{Error, Kind, Result};
+use tinyd_core::{Error, Result};
 
 use self::{
     args::{Given, Until},
@@ -48,28 +48,11 @@ pub fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return Log::default().told(&error, 1),
     };
+    // As runc: a failure of `exec` has a number that its process would not be likely to end with.
+    let failed = if args.first().is_some_and(|first| first == "exec") { 255 } else { 1 };
     match dispatch(&global, args, log.clone()) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            let code = exit_code(&error);
-            log.told(&error, code)
-        }
-    }
-}
-
-/// 126 and 127 as shells have them, 1 for everything else, as runc.
-fn exit_code(error: &Error) -> u8 {
-    match error.kind() {
-        Kind::CannotExecute | Kind::CommandNotFound => error.kind().exit_code(),
-        Kind::NotFound
-        | Kind::AlreadyExists
-        | Kind::InvalidArgument
-        | Kind::WrongState
-        | Kind::Exhausted
-        | Kind::Unsupported
-        | Kind::PermissionDenied
-        | Kind::Unavailable
-        | Kind::Internal => 1,
+        Err(error) => log.told(&error, failed),
     }
 }
 

@@ -10,9 +10,9 @@ use tinyd_core::{
 };
 use tinyd_sys::creds::CAPABILITIES;
 
-use super::args::Given;
+use super::{World, args::Given};
 use crate::{
-    container::Listed,
+    container,
     launch::kernel,
     plan::{hooks, namespaces, numa, options},
     seccomp,
@@ -35,32 +35,36 @@ pub(super) fn line(value: &Value) -> Result<()> {
 
 /// Prints the list of containers.
 #[expect(clippy::print_stdout, reason = "data for stdout")]
-pub(super) fn list(all: &[Listed], given: &Given) -> Result<u8> {
+pub(super) fn list(world: &World, given: &Given) -> Result<u8> {
     if given.has("quiet") {
-        all.iter().for_each(|one| println!("{}", one.id));
+        container::ids(&world.root)?.iter().for_each(|id| println!("{id}"));
         return Ok(0);
     }
-    if is_json(given)? {
+    let is_json = is_json(given)?;
+    let all = container::list(&world.root, is_json)?;
+    if is_json {
         return json(&all);
     }
-    let rows = all.iter().map(|one| {
-        let status = serde_json::to_value(one.status).ok();
-        let status = status.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-        [one.id.clone(), one.pid.to_string(), status, one.bundle.clone(), one.created.clone()]
+    let rows = all.into_iter().map(|one| {
+        let status = one.status.word().to_owned();
+        [one.id, one.pid.to_string(), status, one.bundle, one.created, one.owner]
     });
-    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED"].map(str::to_owned);
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
     print!("{}", table([head].into_iter().chain(rows).collect()));
     Ok(0)
 }
 
-/// Prints process numbers.
+/// Prints the processes of a container.
 #[expect(clippy::print_stdout, reason = "data for stdout")]
-pub(super) fn processes(pids: &[i32], given: &Given) -> Result<u8> {
-    if is_json(given)? {
-        return json(&pids);
+pub(super) fn processes(world: &World, given: &Given) -> Result<u8> {
+    let is_json = is_json(given)?;
+    let (id, args) = given.words.split_first().ok_or_else(|| Error::invalid("ID", "it is needed"))?;
+    if is_json {
+        return json(&container::processes(&world.root, id)?);
     }
-    println!("PID");
-    pids.iter().for_each(|pid| println!("{pid}"));
+    // What comes after -- is for ps as well.
+    let args = if args.first().is_some_and(|first| first == "--") { &args[1..] } else { args };
+    print!("{}", container::ps(&world.root, id, args)?);
     Ok(0)
 }
 
@@ -73,7 +77,9 @@ fn is_json(given: &Given) -> Result<bool> {
 }
 
 fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
-    let mut widths = [0; N];
+    // As wide as runc's, for who cuts columns out.
+    const WIDTH_MIN: usize = 9;
+    let mut widths = [WIDTH_MIN; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.len());
@@ -266,7 +272,7 @@ mod tests {
     #[test]
     fn a_table_is_aligned() {
         let rows = vec![["ID".to_owned(), "PID".to_owned()], ["web-1".to_owned(), "7".to_owned()]];
-        assert_eq!(table(rows), "ID      PID\nweb-1   7\n");
+        assert_eq!(table(rows), "ID          PID\nweb-1       7\n");
     }
 
     /// What is listed is what is taken: each word goes through the reader that it is listed for.

@@ -188,16 +188,16 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun list --format json",
         options: &[FORMAT, switch("quiet", "print ids alone").short("q"), HELP],
         until: Until::End,
-        run: |world, given| report::list(&container::list(&world.root)?, given),
+        run: report::list,
     },
     Verb {
         name: "ps",
-        help: "print a container's processes, as the host counts",
-        usage: "[OPTIONS] ID",
-        example: "tinyrun ps web",
+        help: "print a container's processes, as the host counts, and as ps(1) does",
+        usage: "[OPTIONS] ID [OPTIONS OF PS]",
+        example: "tinyrun ps web -o pid,comm",
         options: &[FORMAT, HELP],
-        until: Until::End,
-        run: |world, given| report::processes(&container::processes(&world.root, id(given)?)?, given),
+        until: Until::FirstWord,
+        run: report::processes,
     },
     Verb {
         name: "pause",
@@ -360,8 +360,9 @@ fn kill(world: &World, given: &Given) -> Result<u8> {
         [] => return Err(Error::invalid("ID", "it is needed")),
         [_, _, more, ..] => return Err(Error::invalid("arguments", format!("{more:?} is one too many"))),
     };
-    let signal = Signal::parse("SIGNAL", signal)?;
-    each(world, given, id, |id| container::kill(&world.root, id, signal.number(), given.has("all")))
+    // Nobody gets signal 0; it asks whether there is somebody.
+    let number = if signal == "0" { 0 } else { Signal::parse("SIGNAL", signal)?.number() };
+    each(world, given, id, |id| container::kill(&world.root, id, number, given.has("all")))
 }
 
 fn mounts(world: &World, given: &Given) -> Result<u8> {

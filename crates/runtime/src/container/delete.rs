@@ -34,8 +34,7 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
             Status::Stopped | Status::Created => seen,
             Status::Creating | Status::Running | Status::Paused if force => seen,
             Status::Creating | Status::Running | Status::Paused => {
-                let message =
-                    format!("cannot delete container {id:?} that is not stopped: it is {}", seen.word());
+                let message = format!("cannot delete container {id} that is not stopped: {}", seen.word());
                 return Err(Error::new(Kind::WrongState, message));
             }
         },

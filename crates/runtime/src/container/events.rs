@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tinyd_core::{Error, Kind, Result, oci::Status};
+use tinyd_core::{Result, oci::Status};
 use tinyd_sys::poll::{Interest, Poll, Watch};
 
 use super::{record::Root, state::observe};
@@ -24,8 +24,7 @@ pub fn events(
 ) -> Result<()> {
     let seen = observe(&root.place(id)?)?;
     let (Status::Created | Status::Running | Status::Paused, Some(first)) = (seen.status, &seen.pidfd) else {
-        let message = format!("container {id:?}: container not running: it is {}", seen.word());
-        return Err(Error::new(Kind::WrongState, message));
+        return Err(seen.refused(id, &format!("container with id {id} is not running")));
     };
     let cgroup = seen.record.open_cgroup()?;
     let used = || cgroup.counters().map(|data| json!({ "type": "stats", "id": id, "data": data }));

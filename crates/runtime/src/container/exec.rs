@@ -72,14 +72,14 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     let lock = if options.ignore_paused { None } else { Some(place.lock()?) };
     let seen = observe(&place)?;
     let (Some(pidfd), Some(first)) = (&seen.pidfd, seen.record.process) else {
-        let message =
-            format!("cannot exec in container {id:?}: container not running: it is {}", seen.word());
-        return Err(Error::new(Kind::WrongState, message));
+        let words = match seen.status {
+            Status::Stopped => "cannot exec in a stopped container",
+            Status::Creating | Status::Created | Status::Running | Status::Paused => "container not running",
+        };
+        return Err(seen.refused(id, words));
     };
     if seen.status == Status::Paused && !options.ignore_paused {
-        let message =
-            format!("cannot exec in container {id:?}: it is paused (use --ignore-paused to override)");
-        return Err(Error::new(Kind::WrongState, message));
+        return Err(seen.refused(id, "cannot exec in a paused container (use --ignore-paused to override)"));
     }
     let spec = place.spec()?;
     let caller = Caller::of_this_process()?;

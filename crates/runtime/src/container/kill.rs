@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use tinyd_core::{Error, Kind, Result, oci::Status};
+use tinyd_core::{Kind, Result, oci::Status};
 use tinyd_sys::process;
 
 use super::{
@@ -32,9 +32,7 @@ pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
             Ok(())
         }
         (Status::Creating | Status::Created | Status::Running | Status::Paused | Status::Stopped, _) => {
-            let message =
-                format!("cannot kill container {id:?}: container not running: it is {}", seen.word());
-            Err(Error::new(Kind::WrongState, message))
+            Err(seen.refused(id, "container not running"))
         }
     }
 }

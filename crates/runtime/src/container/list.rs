@@ -1,14 +1,25 @@
-//! `list`: every container that has a record.
+//! `list`: every container that has a record; and what is told of one, by `state` too.
+
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt};
 
 use serde::Serialize;
-use tinyd_core::{Kind, Result, oci::Status, time};
+use tinyd_core::{
+    Kind, Result,
+    oci::{self, Status},
+    time,
+};
 
-use super::{record::Root, state::observe};
+use super::{
+    record::{Place, Root},
+    state::{Seen, observe},
+};
 
-/// One line of the list, as runc writes it.
+/// A container as runc tells of it: the specification's state and a little more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
+    /// SemVer of the specification.
+    pub oci_version: &'static str,
     /// Its id.
     pub id: String,
     /// Its first process; 0 when there is none.
@@ -17,8 +28,15 @@ pub struct Listed {
     pub status: Status,
     /// Its bundle.
     pub bundle: String,
+    /// The directory of its root, absolute.
+    pub rootfs: String,
     /// When it was created, RFC 3339.
     pub created: String,
+    /// The bundle's annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Who created it: a name of the host, or `#` and a number.
+    pub owner: String,
 }
 
 /// The ids of all containers, sorted.
@@ -29,27 +47,48 @@ pub fn ids(root: &Root) -> Result<Vec<String>> {
     root.ids()
 }
 
-/// All containers, by id.
+/// All containers, by id. Without `whole` what is in their configurations is left out.
 ///
 /// # Errors
 /// When the records cannot be read. A container that is being deleted meanwhile is left out.
-pub fn list(root: &Root) -> Result<Vec<Listed>> {
+pub fn list(root: &Root, whole: bool) -> Result<Vec<Listed>> {
     let mut all = Vec::new();
     for id in root.ids()? {
-        let seen = match observe(&root.place(&id)?) {
-            Ok(seen) => seen,
-            Err(error) if error.kind() == Kind::NotFound => continue,
+        let place = root.place(&id)?;
+        match observe(&place).and_then(|seen| listed(&place, seen, whole)) {
+            Ok(one) => all.push(one),
+            Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => return Err(error),
-        };
-        let pid = seen.record.process.filter(|_| seen.pidfd.is_some()).map_or(0, |process| process.pid);
-        let bundle = seen.record.bundle.display().to_string();
-        all.push(Listed {
-            id,
-            pid,
-            status: seen.status,
-            bundle,
-            created: time::rfc3339(seen.record.created_unix_nanos),
-        });
+        }
     }
     Ok(all)
+}
+
+pub(super) fn listed(place: &Place, seen: Seen, whole: bool) -> Result<Listed> {
+    let spec = if whole { place.spec()? } else { oci::Spec::default() };
+    let pid = seen.record.process.filter(|_| seen.pidfd.is_some()).map_or(0, |process| process.pid);
+    let rootfs = spec.root.map(|root| seen.record.bundle.join(root.path).display().to_string());
+    Ok(Listed {
+        oci_version: oci::OCI_VERSION,
+        id: place.id.clone(),
+        pid,
+        status: seen.status,
+        bundle: seen.record.bundle.display().to_string(),
+        rootfs: rootfs.unwrap_or_default(),
+        created: time::rfc3339(seen.record.created_unix_nanos),
+        annotations: spec.annotations,
+        owner: owner(place),
+    })
+}
+
+/// Whose directory it is.
+fn owner(place: &Place) -> String {
+    let uid = place.dir.metadata().map_or(0, |metadata| metadata.uid()).to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut names = users.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    names.next().unwrap_or_else(|| format!("#{uid}"))
 }

@@ -14,6 +14,7 @@ mod lock;
 mod mounts;
 mod notify;
 mod pause;
+mod ps;
 mod record;
 mod run;
 mod seal;
@@ -30,6 +31,7 @@ pub use self::{
     list::{Listed, ids, list},
     mounts::{MountsChange, change_mounts},
     pause::{pause, resume},
+    ps::ps,
     record::Root,
     run::{RunOptions, run},
     start::start,

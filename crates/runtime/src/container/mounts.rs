@@ -2,7 +2,7 @@
 
 use std::{os::fd::AsFd, path::Path};
 
-use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_core::{Error, Result, oci};
 
 use super::{create::parse, record::Root, state::observe};
 use crate::{
@@ -31,9 +31,7 @@ pub fn change_mounts(root: &Root, id: &str, change: MountsChange, file: &Path) -
     let _lock = place.lock()?;
     let seen = observe(&place)?;
     let (Some(pidfd), Some(first)) = (&seen.pidfd, seen.record.process) else {
-        let message =
-            format!("cannot change mounts of container {id:?}: container not running: it is {}", seen.word());
-        return Err(Error::new(Kind::WrongState, message));
+        return Err(seen.refused(id, "container not running"));
     };
     let wanted = read(file)?;
     let spec = place.spec()?;

@@ -1,6 +1,6 @@
 //! `pause` and `resume`: the cgroup's freezer.
 
-use tinyd_core::{Error, Kind, Result, oci::Status};
+use tinyd_core::{Result, oci::Status};
 
 use super::{record::Root, state::observe};
 use crate::cgroup::Cgroup;
@@ -10,7 +10,7 @@ use crate::cgroup::Cgroup;
 /// # Errors
 /// `WrongState` unless it runs.
 pub fn pause(root: &Root, id: &str) -> Result<()> {
-    with_cgroup(root, id, "pause", &[Status::Created, Status::Running], Cgroup::freeze)
+    with_cgroup(root, id, (&[Status::Created, Status::Running], "container not running"), Cgroup::freeze)
 }
 
 /// Thaws them.
@@ -18,14 +18,13 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
 /// # Errors
 /// `WrongState` unless it is paused.
 pub fn resume(root: &Root, id: &str) -> Result<()> {
-    with_cgroup(root, id, "resume", &[Status::Paused], Cgroup::thaw)
+    with_cgroup(root, id, (&[Status::Paused], "container not paused"), Cgroup::thaw)
 }
 
 fn with_cgroup(
     root: &Root,
     id: &str,
-    verb: &str,
-    allowed: &[Status],
+    (allowed, otherwise): (&[Status], &str),
     act: impl FnOnce(&Cgroup) -> Result<()>,
 ) -> Result<()> {
     let place = root.place(id)?;
@@ -34,5 +33,5 @@ fn with_cgroup(
     if allowed.contains(&seen.status) {
         return act(&seen.record.open_cgroup()?);
     }
-    Err(Error::new(Kind::WrongState, format!("cannot {verb} container {id:?}: it is {}", seen.word())))
+    Err(seen.refused(id, otherwise))
 }

@@ -189,9 +189,10 @@ impl Place {
 
     fn taken(&self, error: rustix::io::Errno) -> Error {
         match error {
-            rustix::io::Errno::EXIST => {
-                Error::new(Kind::AlreadyExists, format!("container {:?} exists", self.id))
-            }
+            rustix::io::Errno::EXIST => Error::new(
+                Kind::AlreadyExists,
+                format!("container with given ID already exists: {}", self.id),
+            ),
             error => not_ours(&self.dir, &error.into()),
         }
     }
@@ -246,7 +247,7 @@ impl Place {
     }
 
     pub(super) fn not_there(&self) -> Error {
-        Error::new(Kind::NotFound, format!("container {:?} does not exist", self.id))
+        Error::new(Kind::NotFound, format!("container does not exist: {}", self.id))
     }
 
     /// Takes the directory away, the lock last: who waits for it finds a container or none, and nothing in between.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use tinyd_core::{
-    Error, Kind, Result,
+    Result,
     oci::{self, Status},
 };
 
@@ -21,11 +21,14 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     let place = root.place(id)?;
     let lock = place.lock()?;
     let seen = observe(&place)?;
-    if seen.status != Status::Created {
-        return Err(Error::new(
-            Kind::WrongState,
-            format!("cannot start container {id:?}: it is {}", seen.word()),
-        ));
+    match seen.status {
+        Status::Created => {}
+        Status::Running => return Err(seen.refused(id, "cannot start an already running container")),
+        Status::Stopped => return Err(seen.refused(id, "cannot start a container that has stopped")),
+        Status::Creating | Status::Paused => {
+            let words = format!("cannot start a container in the {} state", seen.word());
+            return Err(seen.refused(id, &words));
+        }
     }
     let spec = place.spec()?;
     let later = Later::of(id, &seen.record.bundle, &spec)?;

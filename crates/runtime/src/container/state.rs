@@ -2,12 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
-use tinyd_core::{
-    Error, Kind, Result,
-    oci::{self, Status},
-};
+use tinyd_core::{Error, Kind, Result, oci::Status};
 
-use super::record::{Place, Record, Root};
+use super::{
+    list::{Listed, listed},
+    record::{Place, Record, Root},
+};
 
 /// What was found.
 #[derive(Debug)]
@@ -21,22 +21,21 @@ pub(super) struct Seen {
 impl Seen {
     /// The word for its state.
     pub(super) fn word(&self) -> &'static str {
-        match self.status {
-            Status::Creating => "creating",
-            Status::Created => "created",
-            Status::Running => "running",
-            Status::Paused => "paused",
-            Status::Stopped => "stopped",
-        }
+        self.status.word()
     }
 }
 
 impl Seen {
+    /// A refusal: in runc's words, which its callers look for, and then the container's.
+    pub(super) fn refused(&self, id: &str, words: &str) -> Error {
+        Error::new(Kind::WrongState, format!("{words}: container {id} is {}", self.word()))
+    }
+
     /// A failure as it is told: that of a process that has ended meanwhile comes of that.
     pub(super) fn told(&self, id: &str, error: Error) -> Error {
         let ended = self.record.process.is_none_or(|first| matches!(first.open(), Ok(None)));
         if ended && matches!(error.kind(), Kind::Internal | Kind::NotFound) {
-            let message = format!("container {id:?}: container not running: it has ended: {error}");
+            let message = format!("container not running: container {id} has ended: {error}");
             return Error::new(Kind::WrongState, message);
         }
         error
@@ -63,23 +62,13 @@ pub(super) fn observe(place: &Place) -> Result<Seen> {
     Ok(Seen { record, status, pidfd })
 }
 
-/// The state of a container as the specification spells it.
+/// The state of a container.
 ///
 /// # Errors
 /// `NotFound`.
-pub fn state(root: &Root, id: &str) -> Result<oci::ContainerState> {
+pub fn state(root: &Root, id: &str) -> Result<Listed> {
     let place = root.place(id)?;
-    let seen = observe(&place)?;
-    let spec = place.spec()?;
-    let pid = seen.record.process.filter(|_| seen.pidfd.is_some()).map_or(0, |process| process.pid);
-    Ok(oci::ContainerState {
-        oci_version: oci::OCI_VERSION.to_owned(),
-        id: id.to_owned(),
-        status: seen.status,
-        pid: Some(pid),
-        bundle: seen.record.bundle.display().to_string(),
-        annotations: spec.annotations,
-    })
+    listed(&place, observe(&place)?, true)
 }
 
 /// The processes of a container, as the host counts.

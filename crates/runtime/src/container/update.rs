@@ -1,7 +1,7 @@
 //! `update`: other limits for a container that exists. What is written into the cgroup is kept in its configuration too, so
 //! that the next update, and who asks for it, know what holds.
 
-use tinyd_core::{Error, Kind, Result, oci, oci::Status};
+use tinyd_core::{Result, oci, oci::Status};
 
 use super::{record::Root, state::observe};
 
@@ -16,8 +16,7 @@ pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<Stri
     let _lock = place.lock()?;
     let seen = observe(&place)?;
     if !matches!(seen.status, Status::Created | Status::Running | Status::Paused) {
-        let message = format!("cannot update container {id:?}: container not running: it is {}", seen.word());
-        return Err(Error::new(Kind::WrongState, message));
+        return Err(seen.refused(id, "container not running"));
     }
     let mut spec = place.spec()?;
     let held = spec.linux.get_or_insert_default().resources.get_or_insert_default();

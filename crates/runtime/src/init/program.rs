@@ -94,7 +94,7 @@ fn locate(command: &Path, search: &[PathBuf]) -> Result<PathBuf, Why> {
         return check(command).map(|()| command.to_owned());
     }
     // The first that can be executed wins; one that is there and cannot be is a better answer than none.
-    let mut why = (Kind::CommandNotFound, "executable file not found in PATH".to_owned());
+    let mut why = (Kind::CommandNotFound, "executable file not found in $PATH".to_owned());
     for dir in search {
         let path = dir.join(command);
         match check(&path) {

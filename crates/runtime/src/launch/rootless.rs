@@ -92,7 +92,8 @@ fn ask(program: &str, (field, file): (&str, &str), pid: i32, ranges: &[IdRange])
     })
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program of the host is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let dirs = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let paths = std::env::split_paths(&dirs).map(|dir| dir.join(program));
     paths.filter(|path| path.is_absolute()).find(|path| is_program(path))

@@ -26,8 +26,8 @@ fn identity_is_what_the_options_say() {
     };
     assert_eq!(status(&["--user", "5:6"], "^Gid"), "6\t6\t6\t6");
     assert_eq!(status(&["-u", "5:6", "-g", "7", "--additional-gids=8"], "^Groups"), "7 8");
-    exec(&bundle, &["-g", "-1"], &["true"]).fails(1, "--additional-gids: \"-1\"");
-    exec(&bundle, &["-u", "1:x"], &["true"]).fails(1, "--user: \"x\"");
+    exec(&bundle, &["-g", "-1"], &["true"]).fails(255, "--additional-gids: \"-1\"");
+    exec(&bundle, &["-u", "1:x"], &["true"]).fails(255, "--user: \"x\"");
     // CAP_SYS_TIME is number 25, and not the container's.
     assert_eq!(status(&[], "^CapEff"), "0000000020000420");
     assert_eq!(status(&["--cap", "CAP_SYS_TIME"], "^CapEff"), "0000000022000420");
@@ -41,7 +41,7 @@ fn identity_is_what_the_options_say() {
             _ => Path::new("/sys/fs/selinux/enforce").exists(),
         };
         if !has {
-            exec(&bundle, &[option, "x"], &["true"]).fails(1, &format!("this host has no {module}"));
+            exec(&bundle, &[option, "x"], &["true"]).fails(255, &format!("this host has no {module}"));
         }
     }
 }
@@ -60,9 +60,9 @@ fn a_whole_process_comes_from_a_file() {
     assert_eq!((said.code, said.out.as_str()), (3, "/tmp\nb\n9"), "{said:?}");
     let said = exec(&bundle, &["--tty", "-p", file.to_str().unwrap()], &[]);
     assert_eq!((said.code, said.out.as_str()), (3, "/tmp\r\nb\r\n9\r\nterminal"), "{said:?}");
-    exec(&bundle, &[], &[]).fails(1, "COMMAND");
+    exec(&bundle, &[], &[]).fails(255, "COMMAND");
     fs::write(&file, "{").unwrap();
-    exec(&bundle, &["-p", file.to_str().unwrap()], &[]).fails(1, "--process: ");
+    exec(&bundle, &["-p", file.to_str().unwrap()], &[]).fails(255, "--process: ");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_detached_process_runs_on_and_its_number_is_written() {
     exec(&bundle, &["-d", "--pid-file", file.to_str().unwrap()], &["sleep", "999"]).says("");
     let pid = fs::read_to_string(&file).unwrap();
     assert_eq!(fs::read(format!("/proc/{pid}/cmdline")).unwrap(), b"sleep\x00999\0");
-    exec(&bundle, &["-dt"], &["true"]).fails(1, "--console-socket");
+    exec(&bundle, &["-dt"], &["true"]).fails(255, "--console-socket");
 }
 
 #[test]
@@ -91,18 +91,18 @@ fn a_cgroup_below_the_containers_is_entered() {
         let pid = fs::read_to_string(pid).unwrap();
         fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
     };
-    exec(&bundle, &["--cgroup", "sub"], &["true"]).fails(1, "--cgroup: \"sub\": ");
-    exec(&bundle, &["--cgroup", "../.."], &["true"]).fails(1, "--cgroup");
+    exec(&bundle, &["--cgroup", "sub"], &["true"]).fails(255, "--cgroup: \"sub\": ");
+    exec(&bundle, &["--cgroup", "../.."], &["true"]).fails(255, "--cgroup");
     assert!(cgroups(&["--cgroup", "/"]).lines().any(|line| line.ends_with(&format!("/{own}"))));
     if !v1 {
-        exec(&bundle, &["--cgroup", "pids:/"], &["true"]).fails(1, "cgroup v2 has one path");
+        exec(&bundle, &["--cgroup", "pids:/"], &["true"]).fails(255, "cgroup v2 has one path");
         fs::create_dir(place("").join("sub")).unwrap();
         assert!(cgroups(&["--cgroup", "/sub"]).contains(&format!("0::/{own}/sub\n")));
         return;
     }
     fs::create_dir(place("pids").join("sub")).unwrap();
-    exec(&bundle, &["--cgroup", "sub"], &["true"]).fails(1, "--cgroup: \"sub\": ");
-    exec(&bundle, &["--cgroup", "nope:sub"], &["true"]).fails(1, "no \"nope\" controller");
+    exec(&bundle, &["--cgroup", "sub"], &["true"]).fails(255, "--cgroup: \"sub\": ");
+    exec(&bundle, &["--cgroup", "nope:sub"], &["true"]).fails(255, "no \"nope\" controller");
     let seen = cgroups(&["--cgroup", "pids:sub"]);
     assert!(seen.contains(&format!(":pids:/{own}/sub\n")), "{seen}");
     assert!(seen.contains(&format!(":freezer:/{own}\n")), "{seen}");
@@ -112,7 +112,8 @@ fn a_cgroup_below_the_containers_is_entered() {
 fn a_paused_container_takes_a_process_only_when_told_and_runs_it_later() {
     let bundle = running("exec-paused");
     bundle.tinyrun(&["pause", &bundle.id]).says("");
-    exec(&bundle, &[], &["true"]).fails(1, "it is paused (use --ignore-paused to override)");
+    exec(&bundle, &[], &["true"])
+        .fails(255, "cannot exec in a paused container (use --ignore-paused to override)");
     let said = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| exec(&bundle, &["--ignore-paused"], &["echo", "late"]));
         // It is in the container's cgroup, and waits there.
@@ -130,5 +131,5 @@ fn a_paused_container_takes_a_process_only_when_told_and_runs_it_later() {
     said.says("late");
     bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
     until_stopped(&bundle);
-    exec(&bundle, &[], &["true"]).fails(1, "container not running");
+    exec(&bundle, &[], &["true"]).fails(255, "cannot exec in a stopped container");
 }

@@ -146,7 +146,7 @@ fn a_number_is_never_wrapped_and_never_taken_for_another() {
     ];
     for word in words {
         for user in [word.to_owned(), format!("0:{word}")] {
-            bundle.exec(&["--user", &user, &bundle.id, "id"]).fails(1, "--user: ");
+            bundle.exec(&["--user", &user, &bundle.id, "id"]).fails(255, "--user: ");
         }
     }
     bundle.exec(&["--user", "007:008", &bundle.id, "id", "-u"]).says("7");

@@ -26,18 +26,20 @@ fn a_life_in_single_steps() {
     let state = bundle.state();
     assert_eq!(state["status"], "created");
     assert_eq!(state["pid"].to_string(), fs::read_to_string(&pid_file).unwrap());
-    bundle.tinyrun(&["create", "--bundle", dir, &bundle.id]).fails(1, "exists");
+    bundle
+        .tinyrun(&["create", "--bundle", dir, &bundle.id])
+        .fails(1, "container with given ID already exists");
     bundle.tinyrun(&["start", &bundle.id]).says("");
     assert_eq!(bundle.state()["status"], "running");
-    bundle.tinyrun(&["start", &bundle.id]).fails(1, "it is running");
+    bundle.tinyrun(&["start", &bundle.id]).fails(1, "cannot start an already running container");
     bundle.tinyrun(&["pause", &bundle.id]).says("");
     assert_eq!(bundle.state()["status"], "paused");
-    bundle.tinyrun(&["exec", &bundle.id, "true"]).fails(1, "it is paused");
+    bundle.tinyrun(&["exec", &bundle.id, "true"]).fails(255, "cannot exec in a paused container");
     bundle.tinyrun(&["resume", &bundle.id]).says("");
     bundle.tinyrun(&["delete", &bundle.id]).fails(1, "not stopped");
     bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
     until_stopped(&bundle);
-    bundle.tinyrun(&["kill", &bundle.id]).fails(1, "not running");
+    bundle.tinyrun(&["kill", &bundle.id]).fails(1, "container not running");
     bundle.tinyrun(&["delete", &bundle.id]).says("");
     bundle.tinyrun(&["state", &bundle.id]).fails(1, "does not exist");
     bundle.tinyrun(&["delete", &bundle.id]).fails(1, "does not exist");
@@ -61,17 +63,17 @@ fn a_program_that_is_missing_or_unusable_is_named() {
     let bundle = Bundle::new("missing");
     fs::write(bundle.rootfs("bin/plain"), "text").unwrap();
     let bundle = bundle.args(&["nope"]);
-    bundle.run().fails(127, r#""nope": executable file not found in PATH"#);
+    bundle.run().fails(1, r#""nope": executable file not found in $PATH"#);
     let bundle = bundle.args(&["/bin/nope"]);
-    bundle.run().fails(127, r#""/bin/nope": no such file or directory"#);
+    bundle.run().fails(1, r#""/bin/nope": no such file or directory"#);
     let bundle = bundle.args(&["/etc"]);
-    bundle.run().fails(126, r#""/etc": is a directory"#);
+    bundle.run().fails(1, r#""/etc": is a directory"#);
     let bundle = bundle.args(&["plain"]);
-    bundle.run().fails(126, r#""plain": permission denied"#);
+    bundle.run().fails(1, r#""plain": permission denied"#);
     // `create` already says it.
     bundle
         .tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id])
-        .fails(126, "permission denied");
+        .fails(1, "permission denied");
     bundle.assert_clean();
 }
 
@@ -119,9 +121,9 @@ fn exec_joins_the_container() {
     exec(&[id, "hostname"]).says("tinyrun");
     exec(&["--cwd", "/tmp", "-e", "A=1", id, "sh", "-c", "pwd; echo $A; exit 0"]).says("/tmp\n1");
     assert_eq!(exec(&[id, "sh", "-c", "exit 7"]).code, 7);
-    exec(&[id, "nope"]).fails(127, r#""nope": executable file not found"#);
-    exec(&[id, "/etc"]).fails(126, "is a directory");
-    exec(&["--user", "4294967296", id, "id"]).fails(1, "--user");
+    exec(&[id, "nope"]).fails(255, r#""nope": executable file not found"#);
+    exec(&[id, "/etc"]).fails(255, "is a directory");
+    exec(&["--user", "4294967296", id, "id"]).fails(255, "--user");
     // Same cgroup as the first process; no capability for who is not root; no descriptor of the runtime's (the fourth is ls's).
     exec(&[id, "sh", "-c", "grep -E 'pids|^0:' /proc/self/cgroup; grep -E 'pids|^0:' /proc/1/cgroup"]).says(
         &{
@@ -227,7 +229,7 @@ fn a_created_container_that_is_paused_is_not_started() {
     bundle.tinyrun(&["create", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
     bundle.tinyrun(&["pause", &bundle.id]).says("");
     assert_eq!(bundle.state()["status"], "paused");
-    bundle.tinyrun(&["start", &bundle.id]).fails(1, "it is paused");
+    bundle.tinyrun(&["start", &bundle.id]).fails(1, "cannot start a container in the paused state");
     bundle.tinyrun(&["resume", &bundle.id]).says("");
     assert_eq!(bundle.state()["status"], "created");
     bundle.tinyrun(&["start", &bundle.id]).says("");

@@ -89,5 +89,5 @@ fn events_tell_what_is_used_until_the_end() {
     lines.for_each(drop);
     assert!(following.wait().unwrap().success(), "it ends when the container does");
     crate::driver::until_stopped(&bundle);
-    bundle.tinyrun(&["events", "--stats", &bundle.id]).fails(1, "container not running");
+    bundle.tinyrun(&["events", "--stats", &bundle.id]).fails(1, "is not running");
 }

@@ -25,3 +25,4 @@ mod swap;
 mod sweep;
 mod together;
 mod users;
+mod words;

@@ -212,7 +212,7 @@ fn a_users_container_lives_without_a_cgroup() {
     // It is the runtime still, with descriptors and rights of its own: out of the reach of its user, and of who joins it.
     let waiting = fs::read_to_string(&pid_file).unwrap();
     assert_eq!(fs::metadata(format!("/proc/{waiting}/fd")).unwrap().uid(), 0);
-    user.exec("true").fails(1, "cannot exec in container");
+    user.exec("true").fails(255, "cannot exec in container");
     user.tinyrun(&["start", &id]).says("");
     let state: serde_json::Value = serde_json::from_str(&user.tinyrun(&["state", &id]).out).unwrap();
     assert_eq!(
@@ -230,7 +230,7 @@ fn a_users_container_lives_without_a_cgroup() {
     assert_eq!(fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap(), own_cgroup);
     user.exec("grep -e CapEff -e NoNew /proc/self/status; touch /x; id -u; exit 3").fails(3, "Read-only");
     user.tinyrun(&["exec", "--user", "5", &id, "true"])
-        .fails(1, "process.user: it is not in the id mappings");
+        .fails(255, "process.user: it is not in the id mappings");
     for verb in ["ps", "pause"] {
         user.tinyrun(&[verb, &id]).fails(1, "the container has no cgroup");
     }
@@ -271,7 +271,7 @@ fn limits_hold_in_a_cgroup_that_is_the_users() {
     let group = own.join(format!("tinyrun-{id}"));
     assert_eq!(fs::read_to_string(group.join("pids.max")).unwrap(), "20\n");
     let first = fs::read_to_string(group.join("cgroup.procs")).unwrap();
-    user.tinyrun(&["ps", &id]).says(&format!("PID\n{}", first.trim_end()));
+    user.tinyrun(&["ps", "-f", "json", &id]).says(&format!("[\n  {}\n]", first.trim_end()));
     user.tinyrun(&["pause", &id]).says("");
     assert!(user.tinyrun(&["state", &id]).out.contains("paused"));
     user.tinyrun(&["resume", &id]).says("");

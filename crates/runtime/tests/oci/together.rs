@@ -37,10 +37,10 @@ fn one_of_many_creates_starts_and_deletes() {
         assert_refusals(&all, &["exists"]);
         let all = all_at_once(8, || bundle.tinyrun(&["start", id]));
         assert_eq!(successes(&all), 1, "{round}: {all:?}");
-        assert_refusals(&all, &["it is running"]);
+        assert_refusals(&all, &["already running container"]);
         let all = all_at_once(8, || bundle.tinyrun(&["pause", id]));
         assert_eq!(successes(&all), 1, "{round}: {all:?}");
-        assert_refusals(&all, &["it is paused"]);
+        assert_refusals(&all, &["container not running"]);
         let all = all_at_once(8, || bundle.tinyrun(&["delete", "--force", id]));
         assert_eq!(successes(&all), 8, "{round}: {all:?}");
         bundle.assert_clean();
@@ -89,7 +89,9 @@ fn everything_at_once_ends_in_one_state() {
     let refusals = [
         "exists",
         "does not exist",
-        "it is ",
+        "cannot start a",
+        "cannot exec in a",
+        "container not paused",
         "container not running",
         "not stopped",
         // Whose container has just ended.
@@ -152,7 +154,7 @@ fn a_container_whose_start_hangs_is_deleted_by_force() {
         assert!(!start.is_finished() && !update.is_finished());
         bundle.tinyrun(&["delete", "--force", id]).says("");
         start.join().unwrap();
-        assert_refusals(&[update.join().unwrap()], &["it is stopped", "does not exist"]);
+        assert_refusals(&[update.join().unwrap()], &["container not running", "does not exist"]);
     });
     bundle.assert_clean();
 }

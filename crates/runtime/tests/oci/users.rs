@@ -109,7 +109,7 @@ fn ids_of_several_ranges_are_each_their_own_outside() {
     assert_eq!(words(&said.out), format!("14 {ranges} 11:13 0:0"), "{said:?}");
     bundle
         .tinyrun(&["exec", "--user", "15", &bundle.id, "true"])
-        .fails(1, "process.user: it is not in the id mappings");
+        .fails(255, "process.user: it is not in the id mappings");
     bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
 
     // One that is there and is joined has its own.
