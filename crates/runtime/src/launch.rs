@@ -6,6 +6,7 @@
 //! (ids are mapped, here are the mounts that needed that) and one up (ready).
 
 pub(crate) mod agent;
+mod birth;
 mod cgroups;
 pub(crate) mod ids;
 pub(crate) mod labels;
@@ -22,15 +23,16 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use tinyd_core::{Error, Kind, Result, error::chain, oci, wire};
 use tinyd_sys::{
     creds,
-    ns::{self, Proc, flag},
+    ns::{Proc, flag},
     process::{self, Forked},
 };
 
 pub use self::agent::Agent;
+pub(crate) use self::birth::not_cloned;
 pub use self::cgroups::View;
 pub(crate) use self::rootless::find as program;
 use self::sync::{Phase, Sync};
@@ -363,7 +365,7 @@ fn make(
         filter,
         sync: theirs,
         sources: sources?,
-        joins: open_joins(plan)?,
+        joins: birth::open_joins(plan)?,
         tasks: cgroup.procs(),
         cgroup_view: if inside.is_some() { None } else { cgroup_view(plan, cgroup)? },
         inside,
@@ -378,7 +380,7 @@ fn make(
         proc: &proc,
         warnings: Vec::new(),
     };
-    let cloned = clone(plan, cgroup, &child.joins, launch.caller)?;
+    let cloned = birth::clone(plan, cgroup, &child.joins, launch.caller)?;
     let Forked::Parent { pid, pidfd } = cloned else {
         drop(ours);
         init::run(child)
@@ -415,80 +417,6 @@ fn open_early(
             Idmap::No | Idmap::Own { .. } => sources::open(source, context, warnings).map(Some),
         })
         .collect()
-}
-
-fn open_joins(plan: &Plan) -> Result<Vec<(u64, OwnedFd)>> {
-    let open = |join: &plan::namespaces::Join| {
-        let fd = rustix::fs::open(join.path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let fd =
-            fd.map_err(|error| Error::invalid(join.field.as_str(), format!("open {}: {error}", join.path)))?;
-        let written =
-            |step: &plan::Step| matches!(step, plan::Step::Sysctl(sysctl) if sysctl.owner == join.flag);
-        if plan.steps.iter().any(written) && is_own_namespace(&fd, join.flag)? {
-            let message = "it is the runtime's own namespace, so its sysctls are the host's: none may be set";
-            return Err(Error::invalid(join.field.as_str(), message));
-        }
-        Ok((join.flag, fd))
-    };
-    plan.namespaces.join.iter().map(open).collect()
-}
-
-/// Whether a namespace that is joined by path is the one that the caller is in.
-fn is_own_namespace(joined: &OwnedFd, kind: u64) -> Result<bool> {
-    let own = match kind {
-        flag::NET => c"/proc/self/ns/net",
-        flag::IPC => c"/proc/self/ns/ipc",
-        flag::UTS => c"/proc/self/ns/uts",
-        _ => return Ok(false),
-    };
-    let own = rustix::fs::stat(own).map_err(|error| kernel("stat(own namespace)", &error))?;
-    let joined = rustix::fs::fstat(joined).map_err(|error| kernel("fstat(namespace)", &error))?;
-    Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
-}
-
-/// Clones the first process into its namespaces and, on v2, its cgroup.
-fn clone(plan: &Plan, cgroup: &Cgroup, joins: &[(u64, OwnedFd)], caller: Caller) -> Result<Forked> {
-    if let Some((_, user)) = joins.first().filter(|_| plan.namespaces.born_in_joined_user()) {
-        return ids::born_in(user.as_fd(), cgroup, caller);
-    }
-    // What shall belong to a user namespace that is joined is made after joining it, but a PID namespace is only ever made for a child.
-    let later =
-        if joins.iter().any(|(kind, _)| *kind == flag::USER) { !flag::PID } else { plan.namespaces.late() };
-    let through: Vec<_> = joins.iter().filter(|(kind, _)| plan.namespaces.joined_by_caller(*kind)).collect();
-    let flags = plan.namespaces.new & !later;
-    if caller.is_rootless() && !through.is_empty() {
-        // Who is not root of the machine could not come back.
-        let clone = || process::clone3(0, cgroup.clone_fd()).map_err(not_cloned);
-        return ids::through_another(clone, || {
-            let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
-            joined.try_for_each(|joined| joined).map_err(step("join namespaces"))?;
-            process::clone_sibling(flags).map_err(step("clone"))
-        });
-    }
-    let own = through.iter().map(|(kind, _)| own_namespace(*kind)).collect::<Result<Vec<_>>>()?;
-    let mut joined = through.iter().map(|(kind, namespace)| ns::join(namespace.as_fd(), *kind));
-    let cloned = match joined.try_for_each(|joined| joined).map_err(step("join namespaces")) {
-        Ok(()) => process::clone3(flags, cgroup.clone_fd()).map_err(not_cloned),
-        Err(error) => Err(error),
-    };
-    if !matches!(cloned, Ok(Forked::Child)) {
-        for ((kind, _), own) in through.iter().zip(&own) {
-            ns::join(own.as_fd(), *kind).map_err(step("leave namespaces"))?;
-        }
-    }
-    cloned
-}
-
-/// The namespace of this kind that this process is in.
-fn own_namespace(kind: u64) -> Result<OwnedFd> {
-    let link = match kind {
-        flag::PID => c"/proc/self/ns/pid",
-        flag::NET => c"/proc/self/ns/net",
-        flag::IPC => c"/proc/self/ns/ipc",
-        _ => c"/proc/self/ns/uts",
-    };
-    rustix::fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| kernel(&format!("open({link:?})"), &error))
 }
 
 /// What is to be seen at /sys/fs/cgroup, where something is.
@@ -624,17 +552,6 @@ pub(crate) fn failpoint(wanted: &str, name: &str) -> Result<()> {
         return Err(Error::new(Kind::Internal, format!("failpoint {name}")));
     }
     Ok(())
-}
-
-/// Why a process could not be cloned into a cgroup.
-pub(crate) fn not_cloned(error: tinyd_sys::Error) -> Error {
-    let is_not_ours = error.errno() == Some(libc::EACCES);
-    let error = step("clone")(error);
-    if !is_not_ours {
-        return error;
-    }
-    let hint = "nobody but root gets into a cgroup from outside of what is its own (systemd-run --user --scope begins inside)";
-    Error::new(Kind::PermissionDenied, format!("{}; {hint}", error.message()))
 }
 
 /// Says which step a call of the kernel belonged to.
