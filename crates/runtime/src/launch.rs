@@ -474,11 +474,15 @@ fn attend(
         context.proc.write(Path::new(&file), offsets).map_err(step("linux.timeOffsets"))?;
     }
     let mut fds = fds.into_iter();
-    let network = if plan.namespaces.makes(flag::NET) {
-        let namespace = context.proc.namespace(pid, "net").map_err(step("open the network namespace"))?;
-        fds.next().map(|socket| (namespace, socket))
-    } else {
-        None
+    let socket = if plan.namespaces.makes(flag::NET) { fds.next() } else { None };
+    // Only the machine's root sets a network up from here; the files of a process that is root in another namespace are out of a user's
+    // reach.
+    let network = match socket.filter(|_| !caller.is_rootless()) {
+        Some(socket) => {
+            let namespace = context.proc.namespace(pid, "net").map_err(step("open the network namespace"))?;
+            Some((namespace, socket))
+        }
+        None => None,
     };
     Ok((fds.next(), network))
 }

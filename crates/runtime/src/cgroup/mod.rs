@@ -154,10 +154,10 @@ impl Cgroup {
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
         let layout = Layout::detect(Path::new(ROOT)).map_err(told)?;
         let unified = v2_mount(&layout)?;
-        let settings = if unified.is_some() { convert::v2(resources) } else { convert::v1(resources) }?;
+        let held = unit::with_room(resources);
+        let settings = if unified.is_some() { convert::v2(&held) } else { convert::v1(&held) }?;
         let holder = unit.start(id, &settings, &spec.annotations, unified.is_some())?;
         let reach = if unit.is_users() { Reach::Allowed } else { Reach::All };
-        let held = unit::with_room_for(holder.as_ref(), resources);
         let made = unit::enter_subgroup(unified, path, spec, holder.as_ref())
             .and_then(|()| Cgroup::create_at(Path::new(ROOT), path_below, path, &held, reach));
         match made {

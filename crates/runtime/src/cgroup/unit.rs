@@ -47,8 +47,8 @@ impl Cgroup {
     /// systemd's refusal.
     pub(crate) fn tell_unit(&self, resources: &oci::Resources) -> Result<()> {
         let Some(in_unit) = &self.unit else { return Ok(()) };
-        let settings = match self.world {
-            World::V2(_) => convert::v2(resources),
+        let settings = match &self.world {
+            World::V2(group) => group.check(resources).and_then(|()| convert::v2(resources)),
             World::Nowhere | World::V1(_) => convert::v1(resources),
         };
         in_unit.unit.set(&settings?)
@@ -60,7 +60,8 @@ impl Cgroup {
         drop(holder?);
         let pids = resources.and_then(|resources| resources.pids).filter(|pids| pids.limit == ONE)?;
         let limit = oci::Resources { pids: Some(pids), ..oci::Resources::default() };
-        self.apply(&limit).err().map(|error| error.to_string())
+        let limited = self.tell_unit(&limit).and_then(|()| self.apply(&limit));
+        limited.err().map(|error| error.to_string())
     }
 }
 
@@ -68,9 +69,9 @@ impl Cgroup {
 const ONE: i64 = 1;
 
 /// The limits while a holder is in the cgroup as well.
-pub(super) fn with_room_for(holder: Option<&Holder>, resources: &oci::Resources) -> oci::Resources {
+pub(super) fn with_room(resources: &oci::Resources) -> oci::Resources {
     let mut resources = resources.clone();
-    if let Some(pids) = resources.pids.as_mut().filter(|pids| pids.limit == ONE && holder.is_some()) {
+    if let Some(pids) = resources.pids.as_mut().filter(|pids| pids.limit == ONE) {
         pids.limit += 1;
     }
     resources

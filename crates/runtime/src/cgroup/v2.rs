@@ -83,11 +83,7 @@ impl Group {
 
     /// Writes limits again.
     pub(super) fn apply(&self, resources: &oci::Resources, warnings: &mut Warnings) -> Result<()> {
-        if let Some(memory) =
-            resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true))
-        {
-            self.check_memory(memory)?;
-        }
+        self.check(resources)?;
         self.limit(&convert::v2(resources)?, &[], warnings)?;
         if resources.devices.is_empty() {
             return Ok(());
@@ -96,7 +92,9 @@ impl Group {
     }
 
     /// Writing a limit below what is in use would have the kernel kill; whoever asks for the check does not want that.
-    fn check_memory(&self, memory: &oci::Memory) -> Result<()> {
+    pub(super) fn check(&self, resources: &oci::Resources) -> Result<()> {
+        let wanted = resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true));
+        let Some(memory) = wanted else { return Ok(()) };
         let used = first_number(&self.dir.read("memory.current").map_err(told)?);
         match memory.limit.and_then(|limit| u64::try_from(limit).ok()) {
             Some(limit) if limit > 0 && limit < used => Err(Error::invalid(

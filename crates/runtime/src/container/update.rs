@@ -23,9 +23,13 @@ pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<Stri
     let cgroup = seen.record.open_cgroup()?;
     let change = completed(change, held);
     merge(held, &change);
-    // systemd first: it writes into the same files, and only as precisely as its words are.
-    cgroup.tell_unit(held)?;
-    let warnings = cgroup.apply(&change)?;
+    let warnings = if seen.record.unit.is_some() {
+        // systemd first, and then everything: it writes into the same files, and only as precisely as its words are.
+        cgroup.tell_unit(held)?;
+        cgroup.apply(held)?
+    } else {
+        cgroup.apply(&change)?
+    };
     place.write_spec(&spec)?;
     Ok(warnings)
 }

@@ -164,6 +164,14 @@ fn a_bundle_of_spec_rootless_runs() {
 }
 
 #[test]
+fn a_user_may_have_a_network_of_its_own() {
+    let mut user = User::new("rootless-net").script("wc -l </proc/net/dev");
+    user.bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "network" }));
+    // Two lines of heading, and lo.
+    user.run().says("3");
+}
+
+#[test]
 fn devices_are_the_hosts_own() {
     let mut user = User::new("rootless-devices")
         .script("stat -c %n:%t:%T /dev/kmsg /dev/null; cat /dev/kmsg >/dev/null; touch /dev/x");

@@ -16,7 +16,7 @@ use std::{
 
 use tinyd_core::{Error, Kind, Result};
 
-use super::message::{self, CALL, ERROR, Message, PRELUDE, REPLY, SIGNAL, Value};
+use super::message::{self, CALL, ERROR, JOB_REMOVED, Message, PRELUDE, REPLY, SIGNAL, Value};
 
 /// How long everything may take that is asked of one connection: starting and stopping units is quick, unless systemd is not well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -181,7 +181,7 @@ impl Bus {
         }
         let add = Call { to: BUS, path: "/org/freedesktop/DBus", interface: BUS, member: "AddMatch" };
         let rule = format!(
-            "type='signal',sender='{SYSTEMD}',path='{OBJECT}',interface='{MANAGER}',member='JobRemoved',arg2='{unit}'"
+            "type='signal',sender='{SYSTEMD}',path='{OBJECT}',interface='{MANAGER}',member='{JOB_REMOVED}',arg2='{unit}'"
         );
         self.call(add, vec![Value::Str(rule)])?;
         self.manager("Subscribe", Vec::new()).map(drop)
@@ -197,7 +197,7 @@ impl Bus {
         loop {
             // Anybody on the bus may send us a signal; the bus says who it was.
             let of_job = |signal: &Message| {
-                signal.member == "JobRemoved"
+                signal.member == JOB_REMOVED
                     && signal.sender == answer.sender
                     && signal.body.get(1).and_then(Value::text) == Some(job.as_str())
             };

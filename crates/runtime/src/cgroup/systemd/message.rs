@@ -19,6 +19,9 @@ pub(super) const REPLY: u8 = 2;
 pub(super) const ERROR: u8 = 3;
 pub(super) const SIGNAL: u8 = 4;
 
+/// The signal that is waited for.
+pub(super) const JOB_REMOVED: &str = "JobRemoved";
+
 /// The beginning of every message, which says how long it is.
 pub(super) const PRELUDE: usize = 16;
 /// More than systemd ever says.
@@ -287,7 +290,8 @@ impl Message {
                 _ => {}
             }
         }
-        if !signature.is_empty() {
+        // Of a signal that nobody waits for no more is read: it may have values of any type.
+        if !signature.is_empty() && (message.kind != SIGNAL || message.member == JOB_REMOVED) {
             message.body = decode(&format!("({signature})"), body, length.endian)?.items().to_vec();
         }
         Ok(message)
