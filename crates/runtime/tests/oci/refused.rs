@@ -30,8 +30,15 @@ const REFUSALS: [(&str, &[Errno]); 11] = [
     ("bpf seccomp prctl capset capget keyctl prlimit64 close_range dup3 dup2", &[ENOMEM]),
 ];
 
-fn errors_of(call: &str) -> &'static [Errno] {
-    REFUSALS.iter().find(|(calls, _)| calls.split(' ').any(|name| name == call)).unwrap().1
+/// Calls that an older kernel does not have.
+const NEWER: &str = "openat2 open_tree move_mount fsopen fsconfig fsmount mount_setattr clone3 close_range pidfd_open \
+    pidfd_send_signal execveat statx keyctl memfd_create seccomp bpf";
+const ENOSYS: Errno = ("ENOSYS", "Function not implemented");
+
+fn errors_of(call: &str) -> impl Iterator<Item = Errno> {
+    let is_in = |calls: &str| calls.split_whitespace().any(|name| name == call);
+    let short = REFUSALS.iter().find(|(calls, _)| is_in(calls)).unwrap().1;
+    short.iter().copied().chain(is_in(NEWER).then_some(ENOSYS))
 }
 
 fn refuse(name: &str, seconds: &str, case: Case) {
