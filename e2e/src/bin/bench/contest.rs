@@ -1,117 +1,44 @@
-//! Measures the promises: the time from a command's start to its exit beside other engines, and the memory of shims and daemon.
-//!
-//! Every command is run once per round, in a new order each round, so that a change in the machine's speed hits all of them alike:
-//! the ratios are the result, the milliseconds belong to the machine and the minute.
+//! The contest: commands of engines, each once per round, in a new order each round.
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
     time::Instant,
 };
 
 use serde_json::{Value, json};
 use tinyd_e2e::{Host, Sandbox, bin_dir, busybox, helper};
 
-type Failure = Box<dyn std::error::Error>;
-
-fn main() -> ExitCode {
-    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(30);
-    match measure(rounds) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-fn measure(rounds: usize) -> Result<bool, Failure> {
-    let sandbox = Sandbox::new();
-    let mut promises = Promises::default();
-    let daemon_idle = {
-        sandbox.out(&[], &["true"]);
-        kib(sandbox.daemon_pid(), "status", "VmRSS:")?
-    };
-    let contest = Contest::new(&sandbox)?;
-    let times = contest.run(rounds)?;
-    contest.clean();
-    table(&times);
-
-    let median = |name: &str| times.get(name).map(|times| middle(times));
-    let ratio = |a: &str, b: &str| Some(median(a)? / median(b)?);
-    promises.at_most("tinyrun run / crun run", ratio("tinyrun run", "crun run"), 1.0);
-    promises.at_most("tinyd run (bridge) / crun run", ratio("tinyd run (bridge)", "crun run"), 1.5);
-    promises.at_most(
-        "tinyd run (bridge) / podman run (bridge)",
-        ratio("tinyd run (bridge)", "podman run (bridge)"),
-        0.1,
-    );
-    for binary in ["tinyd", "tinyrun"] {
-        let name = format!("{binary} --version");
-        let more = median(&name).zip(median("/bin/true")).map(|(took, base)| took - base);
-        promises.at_most(&format!("{name} minus /bin/true, ms"), more, 1.0);
-    }
-    promises.at_most("daemon, idle, MiB", Some(daemon_idle / 1024.0), 15.0);
-
-    let shims = many(&sandbox, 100)?;
-    promises.at_most("shim, idle, Pss KiB", Some(middle(&shims)), 500.0);
-    let full = kib(sandbox.daemon_pid(), "status", "VmRSS:")?;
-    promises.at_most("daemon with 100 containers, MiB", Some(full / 1024.0), 30.0);
-    Ok(promises.kept)
-}
-
-/// What is promised, told as it is measured.
-#[derive(Debug)]
-struct Promises {
-    kept: bool,
-}
-
-impl Default for Promises {
-    fn default() -> Self {
-        Promises { kept: true }
-    }
-}
-
-impl Promises {
-    fn at_most(&mut self, what: &str, found: Option<f64>, limit: f64) {
-        let Some(found) = found else {
-            say(&format!("{what:48} not measured: a side is not installed"));
-            return;
-        };
-        let kept = found <= limit;
-        self.kept &= kept;
-        say(&format!("{what:48}{found:9.2}  at most {limit:<7} {}", if kept { "kept" } else { "BROKEN" }));
-    }
-}
+use crate::{Failure, say, verbs::Living};
 
 /// A command of the contest: the words, or nothing when it measures itself.
-type Entry = Box<dyn Fn(usize) -> Vec<String>>;
+pub(crate) type Entry = Box<dyn Fn(usize) -> Vec<String>>;
 
 /// All commands and what they need.
-struct Contest {
+pub(crate) struct Contest {
     work: PathBuf,
     host: String,
-    entries: Vec<(&'static str, Entry)>,
+    entries: Vec<(String, Entry)>,
+    living: Vec<(&'static str, Living)>,
     _view: Host,
 }
 
 impl Contest {
-    fn new(sandbox: &Sandbox) -> Result<Contest, Failure> {
+    /// Prepares every command for which the machine has the engine.
+    ///
+    /// # Errors
+    /// What could not be prepared.
+    pub(crate) fn new(sandbox: &Sandbox) -> Result<Contest, Failure> {
         let work = sandbox.dir().join("bench");
         fs::create_dir_all(work.join("floor"))?;
         let (image, bin) = (busybox(), bin_dir());
         let bundle = make_bundle(&work.join("bundle"), &image)?;
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
-        let mut entries: Vec<(&'static str, Entry)> = Vec::new();
-        let mut add = |name, entry: Entry| entries.push((name, entry));
+        let mut entries: Vec<(String, Entry)> = Vec::new();
+        let mut living = Vec::new();
+        let mut add = |name: &str, entry: Entry| entries.push((name.to_owned(), entry));
 
         let tinyd = bin.join("tinyd").display().to_string();
         let tinyrun = bin.join("tinyrun").display().to_string();
@@ -129,6 +56,11 @@ impl Contest {
             })
         };
         add("tinyrun run", oci(words(&[&tinyrun])));
+        let mut live = |name: &'static str, argv: &[String]| -> Result<(), Failure> {
+            living.push((name, Living::start(argv, name, &work, &image)?));
+            Ok(())
+        };
+        live("tinyrun", &words(&[&tinyrun]))?;
         // crun refuses v1 hierarchies with an empty v2 beside them: it gets a view without the latter (entering it costs it less
         // than a millisecond), and podman gets runc.
         let hybrid = Path::new("/sys/fs/cgroup/unified").is_dir();
@@ -138,7 +70,9 @@ impl Contest {
         }
         if let Some(crun) = found("crun") {
             let enter = [helper("e2e-ns").display().to_string(), "enter".to_owned(), view.pid().to_string()];
-            add("crun run", oci(if hybrid { [&enter[..], &[crun]].concat() } else { vec![crun] }));
+            let crun = if hybrid { [&enter[..], &[crun]].concat() } else { vec![crun] };
+            live("crun", &crun)?;
+            add("crun run", oci(crun));
         }
         if let Some(runc) = found("runc") {
             add("runc run", oci(words(&[&runc])));
@@ -177,18 +111,24 @@ impl Contest {
         add("tinyd run (bridge)", fixed(run(&[])));
         add("tinyd run (no net)", fixed(run(&["--net", "none"])));
         let host = format!("unix://{}", sandbox.socket().display());
-        Ok(Contest { work, host, entries, _view: view })
+        for (name, engine) in &living {
+            entries.extend(engine.entries().map(|(verb, entry)| (format!("{name} {verb}"), entry)));
+        }
+        Ok(Contest { work, host, entries, living, _view: view })
     }
 
     /// Runs everything `rounds` times after three rounds of warming up; milliseconds by name.
-    fn run(&self, rounds: usize) -> Result<BTreeMap<&'static str, Vec<f64>>, Failure> {
-        let mut times: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-        let mut failed: BTreeMap<&'static str, String> = BTreeMap::new();
+    ///
+    /// # Errors
+    /// What could not be started at all; a command that fails is told and left out.
+    pub(crate) fn run(&self, rounds: usize) -> Result<BTreeMap<&str, Vec<f64>>, Failure> {
+        let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let mut failed: BTreeMap<&str, String> = BTreeMap::new();
         let mut order: Vec<usize> = (0..self.entries.len()).collect();
         for round in 0..rounds + 3 {
             shuffle(&mut order, round);
             for &at in &order {
-                let (name, entry) = &self.entries[at];
+                let (name, entry) = (self.entries[at].0.as_str(), &self.entries[at].1);
                 if failed.contains_key(name) {
                     continue;
                 }
@@ -224,8 +164,20 @@ impl Contest {
         Ok(Ok(own.unwrap_or(took)))
     }
 
+    /// The most memory that each runtime's `run` has had, in KiB, the median of five.
+    ///
+    /// # Errors
+    /// A run that does not come to its container.
+    pub(crate) fn peaks(&self) -> Result<BTreeMap<&'static str, f64>, Failure> {
+        let of = |(name, engine): &(&'static str, Living)| {
+            let peaks = (0..5).map(|_| engine.peak()).collect::<Result<Vec<_>, _>>()?;
+            Ok((*name, middle(&peaks)))
+        };
+        self.living.iter().map(of).collect()
+    }
+
     /// podman mounts its storage: nothing is removed below a mount.
-    fn clean(&self) {
+    pub(crate) fn clean(&self) {
         for dir in ["podman/overlay", "podman"] {
             let _ = Command::new("umount").arg("-q").arg(self.work.join(dir)).stderr(Stdio::null()).status();
         }
@@ -242,7 +194,7 @@ fn shuffle(order: &mut [usize], round: usize) {
 }
 
 /// An OCI bundle that runs /bin/true with limits, from what crun or runc write as a beginning.
-fn make_bundle(dir: &Path, rootfs: &str) -> Result<String, Failure> {
+pub(crate) fn make_bundle(dir: &Path, rootfs: &str) -> Result<String, Failure> {
     fs::create_dir_all(dir)?;
     let maker = found("runc")
         .or_else(|| found("crun"))
@@ -269,36 +221,13 @@ fn found(program: &str) -> Option<String> {
     paths.split(':').map(|dir| format!("{dir}/{program}")).find(|path| Path::new(path).is_file())
 }
 
-/// Starts many containers; the proportional set sizes of their shims in KiB.
-fn many(sandbox: &Sandbox, count: usize) -> Result<Vec<f64>, Failure> {
-    for n in 0..count {
-        sandbox.run(&["--name", &format!("c{n}")], &["sleep", &format!("90{n:03}")]);
-    }
-    (0..count)
-        .map(|n| {
-            let shim = sandbox.parent_of(sandbox.pid_of(&["sleep", &format!("90{n:03}")]));
-            kib(shim, "smaps_rollup", "Pss:")
-        })
-        .collect()
-}
-
-/// A line of kilobytes of a file of a process.
-fn kib(pid: u32, file: &str, field: &str) -> Result<f64, Failure> {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .ok_or_else(|| format!("no {field} of {pid}"))?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
-fn middle(values: &[f64]) -> f64 {
+pub(crate) fn middle(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn table(times: &BTreeMap<&'static str, Vec<f64>>) {
+pub(crate) fn table(times: &BTreeMap<&str, Vec<f64>>) {
     let of = |name: &str| times.get(name).map_or(f64::NAN, |times| middle(times));
     let (floor, crun) = (of("floor"), of("crun run"));
     say(&format!("{:24}{:>9}{:>9}{:>9}{:>9}", "", "p50 ms", "p90 ms", "/ floor", "/ crun"));

@@ -1,0 +1,122 @@
+//! Measures the promises: the time from a command's start to its exit beside other engines, and the memory of shims and daemon.
+//!
+//! Every command is run once per round, in a new order each round, so that a change in the machine's speed hits all of them alike:
+//! the ratios are the result, the milliseconds belong to the machine and the minute.
+
+mod contest;
+mod verbs;
+
+use std::{fs, io::Write, process::ExitCode};
+
+use tinyd_e2e::Sandbox;
+
+use self::contest::{Contest, middle, table};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(30);
+    match measure(rounds) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn measure(rounds: usize) -> Result<bool, Failure> {
+    let sandbox = Sandbox::new();
+    let mut promises = Promises::default();
+    let daemon_idle = {
+        sandbox.out(&[], &["true"]);
+        kib(sandbox.daemon_pid(), "status", "VmRSS:")?
+    };
+    let contest = Contest::new(&sandbox)?;
+    let times = contest.run(rounds)?;
+    let peaks = contest.peaks()?;
+    contest.clean();
+    table(&times);
+
+    let median = |name: &str| times.get(name).map(|times| middle(times));
+    let ratio = |a: &str, b: &str| Some(median(a)? / median(b)?);
+    promises.at_most("tinyrun run / crun run", ratio("tinyrun run", "crun run"), 0.6);
+    promises.at_most("tinyrun run / floor", ratio("tinyrun run", "floor"), 1.5);
+    promises.at_most("tinyd run (bridge) / crun run", ratio("tinyd run (bridge)", "crun run"), 1.5);
+    promises.at_most(
+        "tinyd run (bridge) / podman run (bridge)",
+        ratio("tinyd run (bridge)", "podman run (bridge)"),
+        0.1,
+    );
+    for binary in ["tinyd", "tinyrun"] {
+        let name = format!("{binary} --version");
+        let more = median(&name).zip(median("/bin/true")).map(|(took, base)| took - base);
+        promises.at_most(&format!("{name} minus /bin/true, ms"), more, 1.0);
+    }
+    for verb in ["state", "list", "kill", "exec"] {
+        let (ours, theirs) = (format!("tinyrun {verb}"), format!("crun {verb}"));
+        promises.at_most(&format!("{ours} / {theirs}"), ratio(&ours, &theirs), 1.0);
+    }
+    let peak = |name: &str| peaks.get(name).copied();
+    let more = peak("tinyrun").zip(peak("crun")).map(|(ours, theirs)| ours / theirs);
+    promises.at_most("tinyrun run / crun run, peak memory", more, 1.0);
+    promises.at_most("daemon, idle, MiB", Some(daemon_idle / 1024.0), 15.0);
+
+    let shims = many(&sandbox, 100)?;
+    promises.at_most("shim, idle, Pss KiB", Some(middle(&shims)), 500.0);
+    let full = kib(sandbox.daemon_pid(), "status", "VmRSS:")?;
+    promises.at_most("daemon with 100 containers, MiB", Some(full / 1024.0), 30.0);
+    Ok(promises.kept)
+}
+
+/// What is promised, told as it is measured.
+#[derive(Debug)]
+struct Promises {
+    kept: bool,
+}
+
+impl Default for Promises {
+    fn default() -> Self {
+        Promises { kept: true }
+    }
+}
+
+impl Promises {
+    fn at_most(&mut self, what: &str, found: Option<f64>, limit: f64) {
+        let Some(found) = found else {
+            say(&format!("{what:48} not measured: a side is not installed"));
+            return;
+        };
+        let kept = found <= limit;
+        self.kept &= kept;
+        say(&format!("{what:48}{found:9.2}  at most {limit:<7} {}", if kept { "kept" } else { "BROKEN" }));
+    }
+}
+
+/// Starts many containers; the proportional set sizes of their shims in KiB.
+fn many(sandbox: &Sandbox, count: usize) -> Result<Vec<f64>, Failure> {
+    for n in 0..count {
+        sandbox.run(&["--name", &format!("c{n}")], &["sleep", &format!("90{n:03}")]);
+    }
+    (0..count)
+        .map(|n| {
+            let shim = sandbox.parent_of(sandbox.pid_of(&["sleep", &format!("90{n:03}")]));
+            kib(shim, "smaps_rollup", "Pss:")
+        })
+        .collect()
+}
+
+/// A line of kilobytes of a file of a process.
+fn kib(pid: u32, file: &str, field: &str) -> Result<f64, Failure> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .ok_or_else(|| format!("no {field} of {pid}"))?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
