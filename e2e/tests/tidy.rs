@@ -212,6 +212,41 @@ fn the_tree_stands_alone() -> Outcome {
     Ok(())
 }
 
+/// Words of a line in backticks that are what `is` says.
+fn quoted(line: &str, is: impl Fn(&str) -> bool) -> Vec<&str> {
+    line.split('`').skip(1).step_by(2).filter(|word| is(word)).collect()
+}
+
+#[test]
+fn what_the_table_of_threats_names_is_there() -> Outcome {
+    let text = fs::read_to_string(root().join("docs/threats.md"))?;
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| threat") && !line.starts_with("| ---"))
+        .map(|line| line.trim_matches('|').split(" | ").collect())
+        .collect();
+    assert!(rows.len() > 20, "the table is read wrongly: {rows:?}");
+    for row in &rows {
+        let [threat, _, places, tests, _] = row.as_slice() else { panic!("not five cells: {row:?}") };
+        let threat = threat.trim();
+        let places = quoted(places, |word| word.contains('/'));
+        let tests = quoted(tests, |word| word.contains(".rs: "));
+        assert!(!places.is_empty() && !tests.is_empty(), "{threat}: no file or no test");
+        for place in places {
+            assert!(root().join(place).is_file(), "{threat}: {place} is not there");
+        }
+        for test in tests {
+            let (file, name) = test.split_once(": ").ok_or("no name")?;
+            let source = fs::read_to_string(root().join(file)).map_err(|error| format!("{file}: {error}"))?;
+            let lines: Vec<&str> = source.lines().map(str::trim).collect();
+            let at = lines.iter().position(|line| line.starts_with(&format!("fn {name}(")));
+            let at = at.unwrap_or_else(|| panic!("{threat}: {file} has no {name}"));
+            assert_eq!(at.checked_sub(1).map(|before| lines[before]), Some("#[test]"), "{name} is no test");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn every_file_says_what_it_is_for() -> Outcome {
     for path in tracked(&[".rs"])?.iter().filter(|path| !path.ends_with("tests.rs")) {

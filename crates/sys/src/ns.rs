@@ -127,10 +127,22 @@ impl Proc {
     /// # Errors
     /// ENOENT when there is no such file.
     pub fn open_own(&self, file: &Path) -> Result<OwnedFd> {
-        // The link's words, PID/task/TID, and not the link: it is walked as everything else here.
+        path::open_beneath(self.0.as_fd(), &self.own()?.join(file), OFlags::WRONLY | OFlags::NOFOLLOW)
+    }
+
+    /// Opens the namespace file `name` of the caller.
+    ///
+    /// # Errors
+    /// ENOENT on a kernel without such namespaces.
+    pub fn own_namespace(&self, name: &str) -> Result<OwnedFd> {
+        self.namespace_of(&self.own()?, name)
+    }
+
+    /// The caller's entry, as this procfs counts: the link's words, PID/task/TID, and not the link. They are walked as everything
+    /// else here.
+    fn own(&self) -> Result<PathBuf> {
         let own = rustix::fs::readlinkat(&self.0, c"thread-self", Vec::new()).ask("readlink(thread-self)")?;
-        let own = PathBuf::from(std::ffi::OsStr::from_bytes(own.as_bytes()));
-        path::open_beneath(self.0.as_fd(), &own.join(file), OFlags::WRONLY | OFlags::NOFOLLOW)
+        Ok(PathBuf::from(std::ffi::OsStr::from_bytes(own.as_bytes())))
     }
 
     /// Opens the namespace file `name` (`user`, `net`, ...) of process `pid`.
@@ -138,11 +150,14 @@ impl Proc {
     /// # Errors
     /// ENOENT when the process is gone.
     pub fn namespace(&self, pid: i32, name: &str) -> Result<OwnedFd> {
+        self.namespace_of(Path::new(&pid.to_string()), name)
+    }
+
+    fn namespace_of(&self, process: &Path, name: &str) -> Result<OwnedFd> {
         // The last step is a magic link, so the directory is opened with care and the link alone is followed.
-        let dir = PathBuf::from(format!("{pid}/ns"));
-        let dir = path::open_beneath(self.0.as_fd(), &dir, OFlags::PATH | OFlags::DIRECTORY)?;
+        let dir = path::open_beneath(self.0.as_fd(), &process.join("ns"), OFlags::PATH | OFlags::DIRECTORY)?;
         rustix::fs::openat(&dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .ask(format_args!("open(/proc/{pid}/ns/{name})"))
+            .ask(format_args!("open(/proc/{}/ns/{name})", process.display()))
     }
 
     /// The mount itself.

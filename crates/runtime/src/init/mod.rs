@@ -106,6 +106,7 @@ impl Child<'_> {
         // Of the places that mounts are made on; the program gets its own.
         rustix::process::umask(Mode::from_raw_mode(0o022));
         self.enter_namespaces()?;
+        let clocks = self.open_clocks()?;
         failpoint(self.failpoint, "mounts")?;
         let mut walk = Walk::new(std::mem::take(&mut self.sources), self.cgroup_view.take(), self.failpoint);
         walk.warnings.append(&mut self.warnings);
@@ -124,13 +125,14 @@ impl Child<'_> {
         let told = serde_json::to_vec(&walk.warnings).unwrap_or_default();
         let up: Vec<_> = [walk.route_socket.take(), walk.master.take()].into_iter().flatten().collect();
         drop(walk);
-        self.leave_descriptors(&up, &labels)?;
+        self.leave_descriptors(up.iter().chain(&clocks), &labels)?;
         failpoint(self.failpoint, "creds")?;
         let program = process.take_identity()?;
         self.sync.say(Phase::Ready, &told, &up.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
         drop(up);
         self.wait_at_gate(gate)?;
         labels.set()?;
+        clocks.map_or(Ok(()), |clocks| enter_clocks(&clocks))?;
         self.hooks_at_start(&process)?;
         failpoint(self.failpoint, "exec")?;
         // Before the filter, which may allow none of these calls; after the last change of the user, which would clear it.
@@ -146,11 +148,24 @@ impl Child<'_> {
         process.execute(&program)
     }
 
-    /// Closes all but the conversation, the gate and `up`. From here on paths that the image has a say in are followed: the working
+    /// The new time namespace. The process that makes it is not in it: nobody may be, until its offsets are written.
+    fn open_clocks(&self) -> Result<Option<OwnedFd>> {
+        let makes = self.plan.namespaces.makes(flag::TIME);
+        makes
+            .then(|| self.proc.own_namespace("time_for_children"))
+            .transpose()
+            .map_err(step("linux.timeOffsets"))
+    }
+
+    /// Closes all but the conversation, the gate and `others`. From here on paths that the image has a say in are followed: the working
     /// directory, the program. A directory of the host's that is still open would lead out, by `/proc/self/fd/N/..`.
-    fn leave_descriptors(&self, up: &[OwnedFd], labels: &Labels) -> Result<()> {
+    fn leave_descriptors<'a>(
+        &'a self,
+        others: impl Iterator<Item = &'a OwnedFd>,
+        labels: &'a Labels,
+    ) -> Result<()> {
         let mut keep = vec![self.sync.as_fd()];
-        keep.extend(up.iter().map(AsFd::as_fd));
+        keep.extend(others.map(AsFd::as_fd));
         keep.extend(labels.files());
         if let Gate::Listener(listener) = &self.gate {
             keep.push(listener.as_fd());
@@ -279,6 +294,15 @@ pub(crate) fn leave_groups(caller: Caller) -> Result<()> {
 /// the program is executed.
 fn hide() -> Result<()> {
     process::set_not_dumpable().map_err(step("join namespaces"))
+}
+
+/// Enters the new time namespace. execve(2) does that by itself only since Linux 6.3. Whoever is not root has its capabilities for
+/// the asking until the door is closed.
+fn enter_clocks(clocks: &OwnedFd) -> Result<()> {
+    let have = creds::capabilities().map_err(step("linux.timeOffsets"))?;
+    creds::set_capabilities(creds::CapSets { effective: have.permitted, ..have })
+        .map_err(step("linux.timeOffsets"))?;
+    ns::join(clocks.as_fd(), flag::TIME).map_err(step("linux.timeOffsets"))
 }
 
 /// Becomes root of the user namespace that was entered, with no group of the host's left.

@@ -258,3 +258,41 @@ fn require_there(root: BorrowedFd<'_>, tree: BorrowedFd<'_>, field: &str, destin
     }
     Err(Error::new(Kind::Internal, "its destination changed while it was being mounted").of_field(field))
 }
+
+#[cfg(test)]
+mod tests {
+    use tinyd_sys::ns::{self, flag};
+
+    use super::*;
+
+    /// Somebody moves the place away after it was opened.
+    #[test]
+    fn a_mount_whose_place_was_moved_is_told() {
+        let dir = std::env::temp_dir().join(format!("tinyrun-moved-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("place")).unwrap();
+        let inside = dir.clone();
+        // A thread has mounts of its own if it asks for them.
+        let tried = std::thread::spawn(move || {
+            ns::unshare(flag::MOUNT).unwrap();
+            mount::set_propagation(c"/", libc::MS_REC | libc::MS_PRIVATE).unwrap();
+            let root = rustix::fs::open(&inside, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            let there = |move_away: bool| {
+                let tree = new_fs("tmpfs", None, &[], 0).unwrap();
+                let place = path::open_in_root(root.as_fd(), Path::new("/place"), OFlags::PATH).unwrap();
+                if move_away {
+                    std::fs::rename(inside.join("place"), inside.join("elsewhere")).unwrap();
+                    std::fs::create_dir(inside.join("place")).unwrap();
+                }
+                mount::attach(tree.as_fd(), place.as_fd()).unwrap();
+                require_there(root.as_fd(), tree.as_fd(), "mounts[0]", Path::new("/place"))
+            };
+            let moved = there(true).unwrap_err();
+            assert_eq!(moved.field(), Some("mounts[0]"));
+            assert!(moved.message().contains("changed while"), "{moved}");
+            there(false).unwrap();
+        });
+        let tried = tried.join();
+        std::fs::remove_dir_all(dir).unwrap();
+        tried.unwrap();
+    }
+}

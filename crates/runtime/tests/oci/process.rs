@@ -93,7 +93,17 @@ fn clocks_are_moved_in_a_time_namespace() {
     let uptime = |text: &str| text.split(['.', ' ']).next().unwrap().parse::<i64>().unwrap();
     bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
     bundle.spec["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 1_000_000, "nanosecs": 5 } });
-    let said = bundle.run();
+    for uid in [0, 1000] {
+        bundle.spec["process"]["user"]["uid"] = json!(uid);
+        let said = bundle.run();
+        let own = uptime(&fs::read_to_string("/proc/uptime").unwrap());
+        assert!((uptime(&said.out) - own - 1_000_000).abs() < 100, "{said:?} beside {own}");
+    }
+    // Whoever is added has the same clocks.
+    let bundle = bundle.with_users().args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let said = bundle.tinyrun(&["exec", "--user", "0:0", &bundle.id, "cat", "/proc/uptime"]);
     let own = uptime(&fs::read_to_string("/proc/uptime").unwrap());
     assert!((uptime(&said.out) - own - 1_000_000).abs() < 100, "{said:?} beside {own}");
 }

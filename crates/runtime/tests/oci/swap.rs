@@ -159,7 +159,7 @@ fn nothing_lands_outside_while_path_components_are_exchanged() {
         .mount("/vol/a/file", "bind", &text(&data.join("file")), &["bind"])
         .mount("/vol/a/bind", "bind", &text(&data), &["rbind", "ro"])
         .mount("/vol/a", "tmpfs", "in-volume-3", &[]);
-    bundle.spec["process"]["cwd"] = json!("/vol/a/b/work/here");
+    bundle.spec["process"]["cwd"] = json!("/vol/a/b/made/cwd");
     bundle.spec["linux"]["devices"] =
         json!([{ "path": "/vol/a/dev/null", "type": "c", "major": 1, "minor": 3 }]);
     bundle.spec["linux"]["maskedPaths"] = json!(["/vol/a/b/covered"]);
