@@ -4,6 +4,7 @@
 use tinyd_core::Result;
 use tinyd_sys::{
     creds::{self, CapSet},
+    mount,
     ns::{IdRange, Proc, flag},
 };
 
@@ -15,7 +16,10 @@ pub enum Caller {
     /// Root of the machine.
     Machine,
     /// Root of a user namespace, as under an engine that an ordinary user runs.
-    Namespace,
+    Namespace {
+        /// Whether the mounts that it sees are its own to copy: it has a mount namespace too.
+        mounts: bool,
+    },
     /// Somebody without a right over anything but what belongs to it.
     User,
 }
@@ -34,7 +38,12 @@ impl Caller {
         let own = rustix::process::getpid().as_raw_pid();
         let map = proc.read_id_map(own, "uid_map").map_err(step("read the id maps"))?;
         let all = [IdRange { inside: 0, outside: 0, count: u32::MAX }];
-        Ok(if map == all { Caller::Machine } else { Caller::Namespace })
+        if map == all {
+            return Ok(Caller::Machine);
+        }
+        let copied = mount::clone_path(c"/", true);
+        let mounts = !copied.is_err_and(|error| error.errno() == Some(libc::EPERM));
+        Ok(Caller::Namespace { mounts })
     }
 
     /// Whether it is not root of the machine.
@@ -49,7 +58,7 @@ impl Caller {
     pub fn has_own_systemd(self) -> bool {
         match self {
             Caller::Machine => false,
-            Caller::Namespace => std::env::var_os("XDG_RUNTIME_DIR").is_some(),
+            Caller::Namespace { .. } => std::env::var_os("XDG_RUNTIME_DIR").is_some(),
             Caller::User => true,
         }
     }
@@ -61,7 +70,7 @@ impl Caller {
     pub fn opens_inside(self, namespaces: &Namespaces) -> bool {
         match self {
             Caller::Machine => false,
-            Caller::Namespace => !namespaces.has(flag::USER),
+            Caller::Namespace { mounts } => !(mounts && namespaces.has(flag::USER)),
             Caller::User => true,
         }
     }

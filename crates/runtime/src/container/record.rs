@@ -123,7 +123,8 @@ impl Root {
 /// user's name.
 fn is_root() -> bool {
     let keeps_name = std::env::var_os("USER").is_none_or(|user| user != "root");
-    let in_namespace = || Caller::of_this_process().is_ok_and(|caller| caller == Caller::Namespace);
+    let in_namespace =
+        || Caller::of_this_process().is_ok_and(|caller| matches!(caller, Caller::Namespace { .. }));
     rustix::process::geteuid().is_root() && !(keeps_name && in_namespace())
 }
 

@@ -286,7 +286,9 @@ pub(crate) fn leave_keys() -> Result<()> {
 pub(crate) fn leave_groups(caller: Caller) -> Result<()> {
     match (creds::set_groups(&[]), caller) {
         (Err(error), Caller::User) if error.errno() == Some(libc::EPERM) => Ok(()),
-        (left, Caller::Machine | Caller::Namespace | Caller::User) => left.map_err(step("leave the groups")),
+        (left, Caller::Machine | Caller::Namespace { .. } | Caller::User) => {
+            left.map_err(step("leave the groups"))
+        }
     }
 }
 

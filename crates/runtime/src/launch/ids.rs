@@ -21,7 +21,7 @@ use crate::{caller::Caller, cgroup::Cgroup, init, plan::namespaces::IdMaps};
 /// The kernel's refusal, such as EPERM for ids that the caller may not map.
 pub(super) fn map(proc: &Proc, pid: i32, ids: &IdMaps, caller: Caller) -> Result<OwnedFd> {
     match caller {
-        Caller::Machine | Caller::Namespace => {
+        Caller::Machine | Caller::Namespace { .. } => {
             ns::write_id_maps(proc, pid, &ids.uids, &ids.gids).map_err(step("map ids"))?;
         }
         Caller::User => rootless::map(proc, pid, ids)?,

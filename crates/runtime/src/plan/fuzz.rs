@@ -25,7 +25,8 @@ pub fn config(bytes: &[u8]) {
     let Ok(spec) = serde_json::from_slice::<oci::Spec>(bytes) else { return };
     let written = serde_json::to_vec(&spec).expect("a configuration can be written");
     assert_eq!(serde_json::from_slice::<oci::Spec>(&written).ok().as_ref(), Some(&spec));
-    for (caller, flags) in [(Caller::Machine, 0), (Caller::Namespace, 3), (Caller::User, 6)] {
+    for (caller, flags) in [(Caller::Machine, 0), (Caller::Namespace { mounts: true }, 3), (Caller::User, 6)]
+    {
         let (terminal, idmap_root, no_pivot) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
         let bundle = Path::new("/bundle");
         let context = Context { bundle, terminal, idmap_root, joined_ids: None, no_pivot, caller };
@@ -185,7 +186,7 @@ pub fn mounts(bytes: &[u8]) {
     }
     let caller = match (has.contains('r'), has.contains('o')) {
         (_, true) => Caller::User,
-        (true, false) => Caller::Namespace,
+        (true, false) => Caller::Namespace { mounts: true },
         (false, false) => Caller::Machine,
     };
     let (bundle, all) = (Path::new("/bundle"), std::slice::from_ref(&mount));

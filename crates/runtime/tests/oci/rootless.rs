@@ -450,6 +450,32 @@ fn what_only_root_can_is_refused_by_name() {
 }
 
 #[test]
+fn root_of_a_user_namespace_runs_with_another_below_and_without() {
+    // With a mount namespace, whose mounts it may copy, and without one.
+    for (name, flags) in [("root-mounts", "-Urm"), ("root-plain", "-Ur")] {
+        let mut user = User::new(name);
+        let below = format!("unshare {flags} /proc/self/fd/9");
+        user.around
+            .iter_mut()
+            .for_each(|word| *word = word.replace("env PATH=/nowhere /proc/self/fd/9", &below));
+        let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+        user.bundle.spec["linux"]["uidMappings"] = map.clone();
+        user.bundle.spec["linux"]["gidMappings"] = map;
+        let mut user =
+            user.script("id -u; echo x >/dev/null && cat /proc/self/uid_map; ls /sys/class/net >/dev/null");
+        let words = |said: &Said| said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = user.run();
+        assert_eq!(words(&said), "0 0 0 1", "{flags}: {said:?}");
+        let linux = user.bundle.spec["linux"].as_object_mut().unwrap();
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+        linux["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "user");
+        let said = user.run();
+        assert_eq!(words(&said), "0 0 1000 1", "{flags}: {said:?}");
+    }
+}
+
+#[test]
 fn the_users_containers_are_recorded_where_its_things_are_at_run_time() {
     let user = User::new("rootless-records").script("true");
     user.bundle.write();
