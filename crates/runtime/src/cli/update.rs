@@ -33,7 +33,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     value("kernel-memory-tcp", "BYTES", "memory of TCP buffers (cgroup v1)"),
     value("pids-limit", "NUMBER", "processes and threads; -1 is no limit"),
     value("blkio-weight", "NUMBER", "weight of block I/O, 10 to 1000"),
-    switch("help", "print this").short("h"),
+    super::verbs::HELP,
 ];
 
 /// Runs the verb.

@@ -29,7 +29,7 @@ pub(super) struct Verb {
     pub(super) run: fn(&World, &Given) -> Result<u8>,
 }
 
-const HELP: Opt = switch("help", "print this").short("h?");
+pub(super) const HELP: Opt = switch("help", "print this").short("h?");
 
 /// Options before the verb.
 pub(super) const GLOBAL: &[Opt] = &[

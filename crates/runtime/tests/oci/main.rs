@@ -13,6 +13,7 @@ mod isolation;
 mod killed;
 mod lifecycle;
 mod limits;
+mod line;
 mod mounts;
 mod network;
 mod planted;
