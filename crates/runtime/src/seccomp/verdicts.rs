@@ -213,17 +213,19 @@ impl Verdicts {
         }
         calls.sort_unstable();
         calls.dedup();
-        let newest = calls.last().copied().map(number_of);
         let mut steps = Vec::with_capacity(calls.len());
-        push(&mut steps, 0, Verdict::Always(policy.default));
+        // The first number that nothing has been said of.
+        let mut open = 0;
         for group in calls.chunk_by(|a, b| number_of(*a) == number_of(*b)) {
             let number = number_of(group[0]);
+            if number > open {
+                push(&mut steps, open, Verdict::Always(policy.default));
+            }
             push(&mut steps, number, verdict(policy, group));
-            push(&mut steps, number + 1, Verdict::Always(policy.default));
+            open = number + 1;
         }
-        if let Some(newest) = newest.filter(|_| policy.strict) {
-            push(&mut steps, newest + 1, Verdict::Always(RETURN_ENOSYS));
-        }
+        let beyond = if policy.strict && !calls.is_empty() { RETURN_ENOSYS } else { policy.default };
+        push(&mut steps, open, Verdict::Always(beyond));
         Verdicts(steps)
     }
 }
@@ -252,11 +254,8 @@ fn verdict(policy: &Policy<'_>, group: &[u64]) -> Verdict {
     }
 }
 
-/// Adds a step; one that starts where the last one does replaces it, one that changes nothing is left out.
+/// Adds a step, unless it changes nothing.
 fn push(steps: &mut Vec<(u32, Verdict)>, from: u32, verdict: Verdict) {
-    if steps.last().is_some_and(|(last, _)| *last == from) {
-        steps.pop();
-    }
     if steps.last().is_none_or(|(_, last)| *last != verdict) {
         steps.push((from, verdict));
     }
