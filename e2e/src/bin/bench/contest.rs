@@ -56,6 +56,14 @@ impl Contest {
             })
         };
         add("tinyrun run", oci(words(&[&tinyrun])));
+        let filtered = with_default_profile(&bundle, &work.join("filtered"))?;
+        let run = [tinyrun.clone(), "run".to_owned(), "--bundle".to_owned(), filtered];
+        add(
+            "tinyrun run (seccomp)",
+            Box::new(move |n| {
+                [&run[..], &[format!("te-bench-{}-filtered-{n}", std::process::id())]].concat()
+            }),
+        );
         let mut live = |name: &'static str, argv: &[String]| -> Result<(), Failure> {
             living.push((name, Living::start(argv, name, &work, &image)?));
             Ok(())
@@ -182,6 +190,16 @@ impl Contest {
             let _ = Command::new("umount").arg("-q").arg(self.work.join(dir)).stderr(Stdio::null()).status();
         }
     }
+}
+
+/// The bundle with the system call filter of an engine's default profile, as docker has written it for a container.
+fn with_default_profile(bundle: &str, dir: &Path) -> Result<String, Failure> {
+    const PROFILE: &str = include_str!("../../../../fuzz/corpus/seccomp/docker.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(Path::new(bundle).join("config.json"))?)?;
+    spec["linux"]["seccomp"] = serde_json::from_str(PROFILE)?;
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join("config.json"), serde_json::to_vec(&spec)?)?;
+    Ok(dir.display().to_string())
 }
 
 /// A permutation that differs from round to round and is the same from run to run.
