@@ -121,6 +121,12 @@ impl Layout {
     }
 }
 
+/// Whether a directory is in a hierarchy.
+#[must_use]
+pub fn is_hierarchy(path: &Path) -> bool {
+    magic(path).is_ok_and(|magic| matches!(magic, CGROUP1_MAGIC | CGROUP2_MAGIC))
+}
+
 fn magic(path: &Path) -> Result<i64> {
     let stat = rustix::fs::statfs(path).ask(format_args!("statfs({path:?})"))?;
     Ok(stat.f_type)

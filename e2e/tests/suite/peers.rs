@@ -183,6 +183,45 @@ fn podman_of_a_user_runs_on_it_as_on_crun() {
     }
 }
 
+/// What an ordinary user's container sees, and what becomes of what it may not.
+const LOOK_AROUND: &str = "id -u; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; readlink /dev/fd; \
+     stat -c '%n %a %u %t:%T' /dev/null /dev/tty /dev/shm /dev/pts /dev /proc /sys; grep -e Cap -e NoNew /proc/self/status; \
+     cat /proc/self/cgroup; for at in /dev/pts /dev/shm /sys; do grep -o \" $at [a-z,]* - [a-z]*\" /proc/self/mountinfo; done; \
+     touch /x /proc/sys/x /sys/x; ls /proc/1/ns/user /proc/acpi; hostname; exit 7";
+
+#[test]
+fn the_bundle_of_a_user_runs_as_on_crun_and_runc() {
+    let peer = Peer::host(
+        "cd @DIR@; export XDG_RUNTIME_DIR=@DIR@/xdg; user() { setpriv --reuid=1000 --regid=1000 --clear-groups \"$@\"; }; ",
+    );
+    // crun of Debian's reads no newer specification.
+    let _ = peer
+        .sh(&format!(
+            "cp {} tinyrun && mkdir xdg rootfs && tar -C {} -c . | tar -C rootfs -x && chown -R 1000:1000 . && \
+             user ./tinyrun spec --rootless && sed -i -e 's/\"terminal\": true/\"terminal\": false/' \
+             -e 's/\"ociVersion\": \"[^\"]*\"/\"ociVersion\": \"1.0.2\"/' -e 's|^ *\"sh\"|\"sh\", \"/look\"|' config.json",
+            tinyrun(),
+            busybox()
+        ))
+        .expect_ok();
+    peer.file("rootfs/look", LOOK_AROUND);
+    let said = |line: &str| {
+        let out = peer.sh(line);
+        (out.code, out.stdout, out.stderr)
+    };
+    let ours = said("user ./tinyrun run c1");
+    assert_eq!(ours.0, 7, "{ours:?}");
+    assert_eq!(ours, said("user crun run c1"));
+    assert_eq!(ours, said("user runc run c1"));
+    // A limit that nobody could hold to: an error under runc too.
+    let _ = peer
+        .sh("sed -i 's/\"linux\": {/\"linux\": {\"resources\": {\"pids\": {\"limit\": 9}},/' config.json")
+        .expect_ok();
+    assert_eq!(said("user ./tinyrun run c1").0, 1);
+    assert_eq!(said("user runc run c1").0, 1);
+    peer.end("true");
+}
+
 #[test]
 fn podman_runs_on_it_as_on_crun() {
     const LINES: [&str; 34] = [

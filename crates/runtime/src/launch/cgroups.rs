@@ -8,7 +8,7 @@ use std::{
 };
 
 use tinyd_core::Result;
-use tinyd_sys::mount;
+use tinyd_sys::{cgroup::is_hierarchy, mount};
 
 use super::{kernel, step};
 use crate::cgroup::{Cgroup, own::Own};
@@ -54,7 +54,7 @@ fn view<'a>(unified: bool, below: impl Fn(&str) -> Option<&'a str>) -> Result<Vi
         let name = PathBuf::from(entry.file_name());
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             links.extend(std::fs::read_link(entry.path()).ok().map(|target| (name, target)));
-        } else if let Some(below) = below(&name.to_string_lossy()) {
+        } else if let Some(below) = below(&name.to_string_lossy()).filter(|_| is_hierarchy(&entry.path())) {
             match mount::clone_path(&c_path(&entry.path().join(below)), false) {
                 Ok(tree) => mounts.push((name, tree)),
                 Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => {}
