@@ -6,7 +6,7 @@ use tinyd_core::{Error, Result, oci, size};
 
 use super::{
     World,
-    args::{Given, Opt, switch, value},
+    args::{Given, Opt, value},
 };
 use crate::{container, launch::kernel};
 
