@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::driver::{Bundle, Said};
 
 /// Containers that are started at least.
-const STARTS: u32 = 60;
+const STARTS: u32 = 30;
 
 /// How long containers are started at least: `TINYD_SWAP_SECONDS`.
 fn at_least() -> Duration {
@@ -178,4 +178,29 @@ fn nothing_lands_outside_while_path_components_are_exchanged() {
     {
         eprintln!("{seen}");
     }
+}
+
+/// The same for a container that runs: mounts that are added, and processes whose working directory is on the way.
+#[test]
+fn nothing_lands_outside_while_a_container_is_added_to() {
+    let bundle = Bundle::new("swap-added").args(&["sleep", "1000"]);
+    let (volume, outside) = trap(&bundle);
+    let before = listing(&outside);
+    let bundle = bundle.mount("/vol", "bind", volume.to_str().unwrap(), &["rbind"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let list = bundle.dir.join("mounts.json");
+    let tmpfs = |place: &str| json!({ "destination": place, "type": "tmpfs", "source": "in-volume" });
+    fs::write(&list, json!([tmpfs("/vol/a/b/made/deep"), tmpfs("/vol/a/tmpfs")]).to_string()).unwrap();
+    let swapper = Swapper::new(&[(volume.clone(), "a", "link"), (volume.join("a"), "b", "link")]);
+    let mut added = 0;
+    for _ in 0..STARTS {
+        let said = bundle.tinyrun(&["mounts", "add", &bundle.id, list.to_str().unwrap()]);
+        added += u32::from(said.code == 0);
+        // The directory is the container's own by whatever way, or there is none.
+        let said = bundle.tinyrun(&["exec", "--cwd", "/vol/a/b", &bundle.id, "pwd"]);
+        assert!(said.code != 0 || said.out.starts_with("/vol/") || said.out.starts_with("/tmp/"), "{said:?}");
+        assert_eq!(listing(&outside), before);
+    }
+    assert!(added > STARTS / 10 && swapper.exchanges() > 0, "{added} of {STARTS}");
 }
