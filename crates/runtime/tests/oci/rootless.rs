@@ -488,12 +488,14 @@ fn the_users_containers_are_recorded_where_its_things_are_at_run_time() {
         script.replace("exec setpriv", &format!("XDG_RUNTIME_DIR={} exec setpriv", runtime_dir.display()));
     let said =
         user.bundle.tinyrun_in(&["sh", "-c", &script], &["create", "--bundle", user.dir(), &user.bundle.id]);
-    said.says("");
     let records = runtime_dir.join("tinyrun");
+    let mode = fs::metadata(&records).map(|records| records.mode() & 0o7777);
+    let recorded = records.join(&user.bundle.id).exists();
+    let deleted = user.bundle.tinyrun_in(&["sh", "-c", &script], &["delete", "--force", &user.bundle.id]);
+    said.says("");
     // The mark keeps it from being swept up as forgotten.
-    assert_eq!(fs::metadata(&records).unwrap().mode() & 0o7777, 0o1700);
-    assert!(records.join(&user.bundle.id).exists());
-    user.bundle.tinyrun_in(&["sh", "-c", &script], &["delete", "--force", &user.bundle.id]).says("");
+    assert_eq!((mode.ok(), recorded), (Some(0o1700), true));
+    deleted.says("");
 }
 
 #[test]
