@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod calls;
+mod descriptors;
 mod driver;
 mod exec;
 mod flags;
