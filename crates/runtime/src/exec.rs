@@ -119,7 +119,8 @@ pub fn begin(
     let mut warnings = Vec::new();
     let default = oci::Linux::default();
     let linux = target.spec.linux.as_ref().unwrap_or(&default);
-    let plan = process_plan::plan(process, linux, &mut warnings)?;
+    let mut plan = process_plan::plan(process, linux, &mut warnings)?;
+    plan.keep_groups(&target.spec.annotations);
     labels::require(&plan, None)?;
     let filter = seccomp::filter(seccomp, plan.capabilities.bounding)?;
     let flags = linux.namespaces.iter().fold(0, |flags, namespace| flags | flag_of(namespace.kind));
@@ -322,11 +323,11 @@ impl Joining<'_> {
         let labels = Labels::open(self.proc, self.process.process)?;
         process::set_not_dumpable().map_err(step("join the container"))?;
         if self.flags & flag::USER != 0 {
-            init::leave_groups(self.target.caller)?;
+            init::leave_groups(self.target.caller, self.process.process.groups.is_none())?;
         }
         ns::join(self.target.pidfd, self.flags & !flag::PID).map_err(step("join the container"))?;
         if self.flags & flag::USER != 0 {
-            init::become_root()?;
+            init::become_root(self.process.process.groups.is_none())?;
         }
         let (master, slave) = match &stdio {
             Stdio::Terminal => Some(terminal().map_err(step("make a terminal"))?).unzip(),

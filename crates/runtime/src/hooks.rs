@@ -9,7 +9,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags},
-    fs::MemfdFlags,
+    fs::{MemfdFlags, Mode, OFlags},
     io::Errno,
     pipe::PipeFlags,
 };
@@ -60,7 +60,7 @@ impl Later {
     /// # Errors
     /// `InvalidArgument` for hooks that are none.
     pub(crate) fn of(id: &str, bundle: &Path, spec: &oci::Spec) -> Result<Later> {
-        let hooks = crate::plan::hooks::plan(spec.hooks.as_ref())?;
+        let hooks = crate::plan::hooks::plan(spec.hooks.as_ref(), &spec.annotations)?;
         Ok(Later { hooks, state: state(id, bundle, spec), bundle: bundle.to_owned() })
     }
 
@@ -157,13 +157,22 @@ fn become_hook(
     enter: &impl Fn() -> Result<()>,
 ) -> Result<std::convert::Infallible> {
     let again = rustix::io::fcntl_dupfd_cloexec(&say, 3).map_err(|error| kernel("dup(pipe)", &error))?;
-    set_streams([stdin, again, say])?;
+    let [output, errors] = &hook.output;
+    set_streams([stdin, said_to(output.as_deref(), again)?, said_to(errors.as_deref(), say)?])?;
     process::cloexec_from(3).map_err(step("close descriptors"))?;
     process::reset_signals();
     enter()?;
     let error =
         process::execve(&hook.path, &Strings::new(hook.args.clone()), &Strings::new(hook.env.clone()));
     Err(Error::new(Kind::Internal, chain(&error)))
+}
+
+/// The file that is asked for, or what there is.
+fn said_to(file: Option<&Path>, otherwise: OwnedFd) -> Result<OwnedFd> {
+    let Some(path) = file else { return Ok(otherwise) };
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|error| kernel(&format!("open({})", path.display()), &error))
 }
 
 /// Waits for a hook to end and listens to it meanwhile. `None` when its time was over.

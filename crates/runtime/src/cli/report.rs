@@ -14,7 +14,7 @@ use super::{World, args::Given};
 use crate::{
     container,
     launch::kernel,
-    plan::{hooks, namespaces, numa, options},
+    plan::{annotations, hooks, namespaces, numa, options},
     seccomp,
 };
 
@@ -104,6 +104,7 @@ pub(super) fn features() -> Value {
         "ociVersionMax": oci::OCI_VERSION,
         "hooks": hooks::POINTS,
         "mountOptions": options::known().collect::<Vec<_>>(),
+        "potentiallyUnsafeConfigAnnotations": annotations::PREFIXES,
         "linux": {
             "namespaces": namespaces::KINDS,
             "capabilities": CAPABILITIES.as_slice(),

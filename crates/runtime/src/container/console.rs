@@ -32,17 +32,24 @@ pub(super) fn inherited() -> Result<Stdio> {
 /// # Errors
 /// `InvalidArgument` when nobody listens there.
 pub(super) fn send_master(path: &Path, master: BorrowedFd<'_>) -> Result<()> {
-    let failed =
-        |error: rustix::io::Errno| Error::invalid("--console-socket", format!("{}: {error}", path.display()));
+    send("--console-socket", path, b"/dev/ptmx", master)
+}
+
+/// Sends a descriptor to a unix socket, with a word about what it is.
+///
+/// # Errors
+/// `InvalidArgument` of `field` when nobody listens there.
+pub(super) fn send(field: &str, path: &Path, word: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let failed = |error: rustix::io::Errno| Error::invalid(field, format!("{}: {error}", path.display()));
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(failed)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path).map_err(failed)?).map_err(failed)?;
-    let fds = [master];
+    let fds = [fd];
     let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    let name = [IoSlice::new(b"/dev/ptmx")];
+    let name = [IoSlice::new(word)];
     rustix::net::sendmsg(&socket, &name, &mut control, SendFlags::NOSIGNAL).map_err(failed)?;
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::{
     caller::Caller,
     cgroup::{self, CgroupManager, systemd},
     launch::{self, Extra, Fds, Gate, Launch, Prepared, Refused, Stdio, kernel, step},
-    plan,
+    plan::{self, annotations},
 };
 
 /// How a container is created.
@@ -101,7 +101,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
         .map_err(Refused::from)
         .and_then(|(gate, stdio)| prepare(&place, (&bundle, &claimed), stdio, gate, options));
     let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
-    let finished = finish(&place, claimed, &mut prepared, options);
+    let finished = finish(&place, (claimed, &bundle.spec), &mut prepared, options);
     match finished {
         Ok(()) => Ok(prepared.warnings),
         Err(error) => {
@@ -197,7 +197,7 @@ pub(super) fn undo_claim(place: &Place, lock: &Lock, Refused { error, left }: Re
 /// Tells whoever has to know of the new container.
 pub(super) fn finish(
     place: &Place,
-    record: Record,
+    (record, spec): (Record, &oci::Spec),
     prepared: &mut Prepared,
     options: &CreateOptions,
 ) -> Result<()> {
@@ -205,6 +205,9 @@ pub(super) fn finish(
     place.write(&Record { process: Some(Init::of(prepared.pid)?), ..record })?;
     if let (Some(socket), Some(master)) = (&options.console_socket, &prepared.terminal) {
         console::send_master(socket, master.as_fd())?;
+    }
+    if let Some(socket) = spec.annotations.get(annotations::PIDFD_RECEIVER) {
+        console::send(annotations::PIDFD_RECEIVER, Path::new(socket), b"pidfd", prepared.pidfd.as_fd())?;
     }
     write_pid_file(options.pid_file.as_deref(), prepared.pid)
 }
@@ -260,7 +263,9 @@ impl Bundle {
             Error::new(kind, format!("open {}: {error}", path.display())).of_field(field)
         })?;
         let bytes = fs::read_limited(OwnedFd::from(file), BYTES_MAX).map_err(step("read config.json"))?;
-        let (spec, bytes) = parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
+        let (mut spec, bytes) =
+            parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
+        annotations::apply(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok())?;
         Ok(Bundle { dir, spec, bytes, caller: Caller::of_this_process()? })
     }
 

@@ -20,6 +20,7 @@ use crate::{
     caller::Caller,
     cgroup::{Cgroup, CgroupManager, systemd::Unit},
     launch::{kernel, step},
+    plan::annotations,
 };
 
 pub(super) const RECORD: &str = "state.json";
@@ -223,8 +224,10 @@ impl Place {
     /// `NotFound` when there is no such container.
     pub(super) fn spec(&self) -> Result<oci::Spec> {
         let bytes = self.read_file(CONFIG)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| kernel(&format!("read the configuration of {}", self.id), &error))
+        let mut spec = serde_json::from_slice(&bytes)
+            .map_err(|error| kernel(&format!("read the configuration of {}", self.id), &error))?;
+        annotations::apply(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok())?;
+        Ok(spec)
     }
 
     /// Replaces the configuration, when limits have changed.

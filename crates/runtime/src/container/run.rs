@@ -55,7 +55,7 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         .map_err(Refused::from)
         .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, Gate::Caller, options));
     let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
-    let started = finish(&place, claimed, &mut prepared, options)
+    let started = finish(&place, (claimed, &bundle.spec), &mut prepared, options)
         .and_then(|()| Notify::open(&place.dir))
         .and_then(|notify| prepared.start().map(|()| notify));
     lock.release();

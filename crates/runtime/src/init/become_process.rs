@@ -76,7 +76,9 @@ impl Become<'_> {
         self.take_place_in_the_machine()?;
         rustix::process::umask(Mode::from_raw_mode(process.umask));
         creds::drop_bounding(process.capabilities.bounding).map_err(step("process.capabilities.bounding"))?;
-        set_groups(&process.groups)?;
+        if let Some(groups) = &process.groups {
+            set_groups(groups)?;
+        }
         creds::set_gid(process.gid).map_err(step("process.user.gid"))?;
         if process.uid != 0 {
             creds::set_keep_capabilities(true).map_err(step("process.user.uid"))?;

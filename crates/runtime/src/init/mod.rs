@@ -179,6 +179,7 @@ impl Child<'_> {
         if !(self.caller == Caller::User && self.plan.namespaces.makes(flag::USER)) {
             hide()?;
         }
+        let keep_groups = self.plan.process.groups.is_none();
         for (kind, namespace) in self.joins.drain(..) {
             if self.plan.namespaces.joined_by_caller(kind) {
                 continue;
@@ -186,12 +187,12 @@ impl Child<'_> {
             let is_inside = kind == flag::USER && self.plan.namespaces.born_in_joined_user();
             if !is_inside {
                 if kind == flag::USER {
-                    leave_groups(self.caller)?;
+                    leave_groups(self.caller, keep_groups)?;
                 }
                 ns::join(namespace.as_fd(), kind).map_err(step("join namespaces"))?;
             }
             if kind == flag::USER {
-                become_root()?;
+                become_root(keep_groups)?;
                 ns::unshare(self.plan.namespaces.new & !(flag::PID | flag::CGROUP | flag::TIME))
                     .map_err(step("make namespaces"))?;
             }
@@ -201,7 +202,7 @@ impl Child<'_> {
             hide()?;
             // Still as the user outside: what it can read its container's root, who may be another one, perhaps cannot.
             self.open_inside(|source| !matches!(source, SourceKind::Dev { .. }))?;
-            become_root()?;
+            become_root(keep_groups)?;
         }
         self.open_inside(|_| true)?;
         if let Some((_, cgroup)) = self.inside {
@@ -282,8 +283,12 @@ pub(crate) fn leave_keys() -> Result<()> {
     }
 }
 
-/// Leaves the host's groups before a user namespace is joined that may forbid it afterwards. An ordinary user stays in its own.
-pub(crate) fn leave_groups(caller: Caller) -> Result<()> {
+/// Leaves the host's groups before a user namespace is joined that may forbid it afterwards. An ordinary user stays in its own, and so does
+/// whoever is to keep them.
+pub(crate) fn leave_groups(caller: Caller, keep: bool) -> Result<()> {
+    if keep {
+        return Ok(());
+    }
     match (creds::set_groups(&[]), caller) {
         (Err(error), Caller::User) if error.errno() == Some(libc::EPERM) => Ok(()),
         (left, Caller::Machine | Caller::Namespace { .. } | Caller::User) => {
@@ -307,10 +312,13 @@ fn enter_clocks(clocks: &OwnedFd) -> Result<()> {
     ns::join(clocks.as_fd(), flag::TIME).map_err(step("linux.timeOffsets"))
 }
 
-/// Becomes root of the user namespace that was entered, with no group of the host's left.
-pub(crate) fn become_root() -> Result<()> {
+/// Becomes root of the user namespace that was entered, with no group of the host's left but those that are to be kept.
+pub(crate) fn become_root(keep_groups: bool) -> Result<()> {
     creds::set_gid(0).map_err(step("become root"))?;
     creds::set_uid(0).map_err(step("become root"))?;
+    if keep_groups {
+        return Ok(());
+    }
     match creds::set_groups(&[]) {
         // Some user namespaces forbid it; who is in them has no groups to give away.
         Err(error) if error.errno() != Some(libc::EPERM) => Err(step("become root")(error)),

@@ -119,9 +119,9 @@ pub(crate) fn enter_user_namespace(
     // A v1 cgroup that is a user's is entered as that user.
     init::enter_cgroup(cgroup.procs())?;
     process::set_not_dumpable().map_err(step("join namespaces"))?;
-    init::leave_groups(caller)?;
+    init::leave_groups(caller, false)?;
     join().map_err(step("join namespaces"))?;
-    init::become_root()
+    init::become_root(false)
 }
 
 /// A user namespace with these maps and nobody in it.

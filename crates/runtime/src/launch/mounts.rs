@@ -22,6 +22,7 @@ use crate::{
     exec::{self, Target},
     init::{self, running},
     plan::{
+        annotations,
         mounts::{self as plan, Mount},
         namespaces::{self, flag_of},
     },
@@ -44,8 +45,14 @@ pub(crate) fn add(target: Target<'_>, bundle: &Path, mounts: &[oci::Mount]) -> R
     let linux = target.spec.linux.as_ref().unwrap_or(&default);
     let namespaces = namespaces::plan(linux)?;
     let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
-    let context =
-        plan::Context { bundle, namespaces: &namespaces, devices: &[], label, caller: target.caller };
+    let context = plan::Context {
+        bundle,
+        namespaces: &namespaces,
+        devices: &[],
+        label,
+        label_option: annotations::context(&target.spec.annotations)?,
+        caller: target.caller,
+    };
     let mut wanted = Vec::new();
     let planned = plan::more(mounts, context, &mut wanted)?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
@@ -109,11 +116,11 @@ fn join_and_change(target: Target<'_>, flags: u64, proc: &Proc, sync: &Sync, cha
     let own_fds = own_fds.map_err(|error| kernel("open(/proc/self/fd)", &error))?;
     process::set_not_dumpable().map_err(step("join the container"))?;
     if flags & flag::USER != 0 {
-        init::leave_groups(target.caller)?;
+        init::leave_groups(target.caller, false)?;
     }
     ns::join(target.pidfd, flags & !flag::PID).map_err(step("join the container"))?;
     if flags & flag::USER != 0 {
-        init::become_root()?;
+        init::become_root(false)?;
     }
     let sources = if let Change::Add(_, sources) = &change { sources.as_slice() } else { &[] };
     let mut keep = vec![sync.as_fd(), own_fds.as_fd()];

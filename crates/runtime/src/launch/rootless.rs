@@ -85,7 +85,14 @@ fn ask(program: &str, (field, file): (&str, &str), pid: i32, ranges: &[IdRange])
     // Neither a number nor a path that was just looked at has a NUL.
     let args = words.map(|word| CString::new(word).unwrap_or_default()).collect();
     let path = CString::new(path.into_os_string().into_vec()).unwrap_or_default();
-    let hook = Hook { field: field.to_owned(), path, args, env: Vec::new(), timeout: Some(PATIENCE) };
+    let hook = Hook {
+        field: field.to_owned(),
+        path,
+        args,
+        env: Vec::new(),
+        timeout: Some(PATIENCE),
+        output: [None, None],
+    };
     hooks::run(&hook, b"", &|| Ok(())).map_err(|error| {
         let rule = format!("{program}: {}: a user's own ranges are in {file}", error.message());
         Error::invalid(field, rule)

@@ -190,7 +190,14 @@ pub fn mounts(bytes: &[u8]) {
         (false, false) => Caller::Machine,
     };
     let (bundle, all) = (Path::new("/bundle"), std::slice::from_ref(&mount));
-    let context = mounts::Context { bundle, namespaces: &namespaces, devices: &[], label: None, caller };
+    let context = mounts::Context {
+        bundle,
+        namespaces: &namespaces,
+        devices: &[],
+        label: None,
+        label_option: "context",
+        caller,
+    };
     for reader in [mounts::plan, mounts::more] {
         let mut sources = Vec::new();
         match reader(all, context, &mut sources) {

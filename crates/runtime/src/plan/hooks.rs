@@ -1,10 +1,17 @@
 //! The programs that run at points of a container's life, checked before anything is made.
 
-use std::{ffi::CString, time::Duration};
+use std::{
+    ffi::CString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tinyd_core::{Error, Result, oci};
 
-use super::process::strings;
+use super::{
+    annotations::{self, Annotations},
+    process::strings,
+};
 
 /// Hooks by point, each list in the configuration's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +43,8 @@ pub struct Hook {
     pub env: Vec<CString>,
     /// When it is killed.
     pub timeout: Option<Duration>,
+    /// Files that its output and its errors are appended to.
+    pub output: [Option<PathBuf>; 2],
 }
 
 /// The words for the points, in the order in which they come.
@@ -56,20 +65,27 @@ impl Hooks {
     }
 }
 
-/// Reads `hooks`.
+/// Reads `hooks`, and where those that run on the host write to.
 ///
 /// # Errors
 /// `InvalidArgument` with the field and the rule.
-pub fn plan(given: Option<&oci::Hooks>) -> Result<Hooks> {
+pub fn plan(given: Option<&oci::Hooks>, annotations: &Annotations) -> Result<Hooks> {
     let Some(given) = given else { return Ok(Hooks::default()) };
-    Ok(Hooks {
+    let mut hooks = Hooks {
         prestart: point("prestart", &given.prestart)?,
         create_runtime: point("createRuntime", &given.create_runtime)?,
         create_container: point("createContainer", &given.create_container)?,
         start_container: point("startContainer", &given.start_container)?,
         poststart: point("poststart", &given.poststart)?,
         poststop: point("poststop", &given.poststop)?,
-    })
+    };
+    // What is inside has no business with a file of the host's.
+    for list in [&mut hooks.prestart, &mut hooks.create_runtime, &mut hooks.poststart, &mut hooks.poststop] {
+        for hook in list {
+            hook.output = annotations::hooks_output(annotations).map(|path| path.map(Path::to_owned));
+        }
+    }
+    Ok(hooks)
 }
 
 fn point(name: &str, given: &[oci::Hook]) -> Result<Vec<Hook>> {
@@ -96,7 +112,7 @@ fn one(field: String, hook: &oci::Hook) -> Result<Hook> {
         }
     };
     let env = strings(&format!("{field}.env"), &hook.env)?;
-    Ok(Hook { field, path, args, env, timeout })
+    Ok(Hook { field, path, args, env, timeout, output: [None, None] })
 }
 
 #[cfg(test)]
@@ -107,7 +123,7 @@ mod tests {
         let mut hook = oci::Hook { path: "/bin/true".into(), ..oci::Hook::default() };
         change(&mut hook);
         let hooks = oci::Hooks { poststart: vec![hook], ..oci::Hooks::default() };
-        plan(Some(&hooks)).unwrap_err().to_string()
+        plan(Some(&hooks), &Annotations::new()).unwrap_err().to_string()
     }
 
     #[test]

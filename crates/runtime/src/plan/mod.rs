@@ -2,6 +2,7 @@
 //!
 //! Nothing here touches the kernel; every refusal names the field at fault.
 
+pub mod annotations;
 pub mod devices;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
@@ -120,9 +121,10 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     let mut warnings = Vec::new();
     let mut namespaces = namespaces::plan(linux)?;
     namespaces.joined_ids = context.joined_ids.cloned();
-    let process = process::plan(process, linux, &mut warnings)?;
+    let mut process = process::plan(process, linux, &mut warnings)?;
+    process.keep_groups(&spec.annotations);
     let mut sources = vec![root_source(linux, &namespaces, &process, context)?];
-    let hooks = hooks::plan(spec.hooks.as_ref())?;
+    let hooks = hooks::plan(spec.hooks.as_ref(), &spec.annotations)?;
     let steps = steps(spec, linux, &namespaces, (&process, &hooks), context, &mut sources)?;
     let time_offsets = time_offsets(linux, &namespaces)?;
     let net_devices = netdev::plan(linux, &namespaces)?;
@@ -184,6 +186,7 @@ fn steps(
         namespaces,
         devices: &linux.devices,
         label,
+        label_option: annotations::context(&spec.annotations)?,
         caller: context.caller,
     };
     steps.extend(mounts::plan(&spec.mounts, mounts_context, sources)?.into_iter().map(Step::Mount));

@@ -167,6 +167,8 @@ pub struct Context<'a> {
     pub devices: &'a [oci::Device],
     /// The SELinux label of what is mounted anew.
     pub label: Option<&'a str>,
+    /// What option the label is.
+    pub label_option: &'a str,
     /// Who asks for the container.
     pub caller: Caller,
 }
@@ -323,7 +325,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
         Class::Dev => {
             refuse_idmap(field, mount, &options)?;
             let dev = dev(context)?;
-            let data = labelled(options.data, context.label);
+            let data = labelled(options.data, context.label, context.label_option);
             let what = SourceKind::Dev { dev, data, attributes: options.whole.set };
             sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
             What::Source(sources.len() - 1)
@@ -338,7 +340,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
             let source = mount.source.clone().filter(|source| !source.is_empty() && *source != kind);
             let attr = Attr { clear: 0, ..options.whole };
             let label = context.label.filter(|_| !UNLABELLED.contains(&kind.as_str()));
-            let mut data = labelled(options.data, label);
+            let mut data = labelled(options.data, label, context.label_option);
             if kind == "devpts" {
                 data.retain(|option| is_mapped(option, context.namespaces));
             }
@@ -359,9 +361,9 @@ fn dev(context: Context<'_>) -> Result<Dev> {
     Ok(dev)
 }
 
-fn labelled(mut data: FsData, label: Option<&str>) -> FsData {
-    if !data.iter().any(|(key, _)| key == "context") {
-        data.extend(label.map(|label| ("context".to_owned(), Some(label.to_owned()))));
+fn labelled(mut data: FsData, label: Option<&str>, option: &str) -> FsData {
+    if !data.iter().any(|(key, _)| key == option) {
+        data.extend(label.map(|label| (option.to_owned(), Some(label.to_owned()))));
     }
     data
 }

@@ -9,7 +9,10 @@ use std::{
 use tinyd_core::{Error, Result, oci};
 use tinyd_sys::{creds::CapSet, resources::SchedAttr};
 
-use super::numa;
+use super::{
+    annotations::{self, Annotations},
+    numa,
+};
 
 /// A process as the child is told to become it.
 #[derive(Clone, Debug)]
@@ -26,8 +29,8 @@ pub struct ProcessPlan {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
+    /// Supplementary groups; none keeps the caller's.
+    pub groups: Option<Vec<u32>>,
     /// umask(2).
     pub umask: u32,
     /// The five sets.
@@ -120,7 +123,7 @@ pub fn plan(process: &oci::Process, linux: &oci::Linux, warnings: &mut Vec<Strin
         cwd: cwd(&process.cwd)?,
         uid: id("process.user.uid", process.user.uid)?,
         gid: id("process.user.gid", process.user.gid)?,
-        groups: groups(&process.user.additional_gids)?,
+        groups: Some(groups(&process.user.additional_gids)?),
         umask: process.user.umask.unwrap_or(0o022) & 0o777,
         capabilities: capabilities(process.capabilities.as_ref(), warnings),
         no_new_privileges: process.no_new_privileges,
@@ -135,6 +138,15 @@ pub fn plan(process: &oci::Process, linux: &oci::Linux, warnings: &mut Vec<Strin
         personality: linux.personality.as_ref().map(numa::personality).transpose()?,
         memory_policy: linux.memory_policy.as_ref().map(numa::memory_policy).transpose()?,
     })
+}
+
+impl ProcessPlan {
+    /// Keeps the caller's supplementary groups where annotations ask for that.
+    pub(crate) fn keep_groups(&mut self, annotations: &Annotations) {
+        if annotations::keep_groups(annotations) {
+            self.groups = None;
+        }
+    }
 }
 
 fn label(field: &str, label: Option<&String>) -> Result<Option<String>> {

@@ -126,8 +126,12 @@ pub(super) fn names() -> Vec<&'static str> {
     NAMES.split('\n').collect()
 }
 
+/// Whether any architecture has a call of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    row_of(name).is_some() || ARM_PRIVATE.iter().any(|(private, _)| *private == name)
+}
+
 /// The row of a name.
-#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn row_of(name: &str) -> Option<usize> {
     static NAMES: std::sync::LazyLock<Vec<&str>> = std::sync::LazyLock::new(names);
     NAMES.binary_search(&name).ok()

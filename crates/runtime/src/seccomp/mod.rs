@@ -43,6 +43,13 @@ pub fn flags() -> impl Iterator<Item = &'static str> {
     verdicts::FLAGS.iter().map(|(word, _)| *word)
 }
 
+/// A name of a profile that no architecture has a call of.
+#[must_use]
+pub fn unknown(profile: &oci::Seccomp) -> Option<&str> {
+    let mut names = profile.syscalls.iter().flat_map(|rule| &rule.names);
+    names.find(|name| !arch::is_known(name)).map(String::as_str)
+}
+
 /// A compiled filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {

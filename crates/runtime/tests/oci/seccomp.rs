@@ -22,6 +22,17 @@ use crate::driver::{Bundle, until_stopped};
 /// Waits for one process's filter and its first question: the filter's descriptors, which answer when they close (the call does not
 /// exist then), and what was told about it.
 pub(crate) fn asked(listener: &UnixListener) -> (Vec<OwnedFd>, Value) {
+    let (fds, told) = received(listener);
+    let kind = fs::read_link(format!("/proc/self/fd/{}", fds[0].as_raw_fd())).unwrap();
+    assert_eq!(kind.to_str(), Some("anon_inode:seccomp notify"));
+    let mut asked = [PollFd::new(&fds[0], PollFlags::IN)];
+    let patience = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut asked, Some(&patience)), Ok(1), "nobody asks");
+    (fds, serde_json::from_slice(&told).unwrap())
+}
+
+/// Descriptors that the next one sends, and what is told about them.
+pub(crate) fn received(listener: &UnixListener) -> (Vec<OwnedFd>, Vec<u8>) {
     let (connection, _) = listener.accept().unwrap();
     let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -35,13 +46,8 @@ pub(crate) fn asked(listener: &UnixListener) -> (Vec<OwnedFd>, Value) {
             fds
         })
         .collect();
-    let kind = fs::read_link(format!("/proc/self/fd/{}", fds[0].as_raw_fd())).unwrap();
-    assert_eq!(kind.to_str(), Some("anon_inode:seccomp notify"));
-    let mut asked = [PollFd::new(&fds[0], PollFlags::IN)];
-    let patience = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
-    assert_eq!(rustix::event::poll(&mut asked, Some(&patience)), Ok(1), "nobody asks");
-    let told = serde_json::from_slice(&bytes[..got.bytes]).unwrap();
-    (fds, told)
+    bytes.truncate(got.bytes);
+    (fds, bytes)
 }
 
 /// An agent that lets one process ask. What it was told.

@@ -15,6 +15,7 @@ fn plan_one(mount: oci::Mount, new: u64) -> Result<(Mount, Vec<Source>)> {
         namespaces: &namespaces,
         devices: &[],
         label: Some("l"),
+        label_option: "context",
         caller: Caller::Machine,
     };
     let mut sources = Vec::new();
@@ -144,6 +145,7 @@ fn dev_is_made_when_the_configuration_has_none() {
         namespaces: &namespaces,
         devices: &[],
         label: None,
+        label_option: "context",
         caller: Caller::Machine,
     };
     let mut sources = Vec::new();
