@@ -149,7 +149,7 @@ fn podman_of_a_user(runtime: &str) -> Peer {
 
 #[test]
 fn podman_of_a_user_runs_on_it_as_on_crun() {
-    const LINES: [&str; 22] = [
+    const LINES: [&str; 23] = [
         "podman run --rm --network none bb sh -c 'id -u; cat /proc/self/uid_map; echo x >/dev/null; exit 7'",
         "podman run --rm --network none bb /nope",
         "podman run --rm --network none --userns=keep-id bb sh -c 'id -u; cat /proc/self/uid_map'",
@@ -163,6 +163,7 @@ fn podman_of_a_user_runs_on_it_as_on_crun() {
          /dev/null | grep -o terminal",
         "podman run --rm --network none --pid container:c1 bb ps -o args | grep -c 'sleep 1000'",
         "podman run --rm --network container:c1 --userns=keep-id bb ls /sys/class/net",
+        "podman run --rm --network none --ipc container:c1 --userns=keep-id bb grep -o 'mqueue mqueue' /proc/mounts",
         "podman stop -t 1 c1",
         "podman start c1",
         "podman kill c1",

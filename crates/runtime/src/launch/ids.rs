@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::{
+    mount::FsContext,
     ns::{self, Proc, flag},
     process::{self, Forked},
 };
@@ -36,12 +37,43 @@ pub(super) fn map(proc: &Proc, pid: i32, ids: &IdMaps, caller: Caller) -> Result
 pub(super) fn of_path(field: &str, path: &str) -> Result<IdMaps> {
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let file = file.map_err(|error| Error::invalid(field, format!("open {path}: {error}")))?;
+    let look = || ns::join(file.as_fd(), flag::USER).map(|()| None).map_err(step("join the user namespace"));
+    elsewhere(look, |pid, _| read(pid)).map_err(|error| error.of_field(field))
+}
+
+/// The message queues of an IPC namespace, as a detached mount. Who makes it has to be in there.
+///
+/// # Errors
+/// The kernel's refusal: the namespace is another user namespace's.
+pub(super) fn queues_of(field: &str, path: &str, attributes: u64) -> Result<OwnedFd> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let file = file.map_err(|error| Error::invalid(field, format!("open {path}: {error}")))?;
+    let make = || {
+        ns::join(file.as_fd(), flag::IPC)
+            .and_then(|()| FsContext::open("mqueue"))
+            .and_then(|context| context.set("source", "mqueue").and_then(|()| context.mount(attributes)))
+            .map(Some)
+            .map_err(step("mount its message queues"))
+    };
+    let none = || Error::new(Kind::Internal, "the message queues did not come");
+    elsewhere(make, |_, made| made.ok_or_else(none)).map_err(|error| error.of_field(field))
+}
+
+/// Has another process do something that this one could not come back from. It is looked at, while it is there, and what it has made
+/// is taken.
+fn elsewhere<T>(
+    act: impl FnOnce() -> Result<Option<OwnedFd>>,
+    look: impl FnOnce(i32, Option<OwnedFd>) -> Result<T>,
+) -> Result<T> {
     let (mut ours, mut theirs) = Sync::pair()?;
-    match process::clone3(0, None).map_err(step("look at the user namespace"))? {
+    match process::clone3(0, None).map_err(step("clone"))? {
         Forked::Child => {
             drop(ours);
-            match ns::join(file.as_fd(), flag::USER).map_err(step("join the user namespace")) {
-                Ok(()) => drop(theirs.say(Phase::Ready, b"", &[])),
+            match act() {
+                Ok(made) => {
+                    let made: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+                    drop(theirs.say(Phase::Ready, b"", &made));
+                }
                 Err(error) => theirs.say_failed(&error),
             }
             // Looked at until the other side has closed.
@@ -50,10 +82,10 @@ pub(super) fn of_path(field: &str, path: &str) -> Result<IdMaps> {
         }
         Forked::Parent { pid, pidfd } => {
             drop(theirs);
-            let maps = ours.hear_phase(Phase::Ready).map_err(|error| error.of_field(field));
-            let maps = maps.and_then(|_| read(pid));
+            let found = ours.hear_phase(Phase::Ready);
+            let found = found.and_then(|(_, fds)| look(pid, fds.into_iter().next()));
             process::kill_and_reap(pidfd.as_fd());
-            maps
+            found
         }
     }
 }

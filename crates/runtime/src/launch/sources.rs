@@ -52,6 +52,7 @@ pub(crate) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<Str
         SourceKind::Dev { dev, data, attributes } => {
             make_dev(dev, data, *attributes).map_err(step(&source.field))
         }
+        SourceKind::Queues { ipc, attributes } => ids::queues_of(&source.field, ipc, *attributes),
         SourceKind::Device { path, node } => {
             let tree =
                 mount::clone_path(path, false).map_err(|error| missing(&source.field, path, &error))?;

@@ -115,6 +115,7 @@ fn sources_are_the_hosts(sources: &[Source]) {
                 assert!(dev.nodes.iter().all(|(name, _)| is_clean(&Path::new("/").join(name))), "{source:?}");
                 assert!(dev.nodes.iter().all(|(name, _)| name.is_relative()), "{source:?}");
             }
+            SourceKind::Queues { ipc, .. } => assert!(ipc.starts_with('/'), "{source:?}"),
             SourceKind::Root { .. } => {}
         }
     }

@@ -59,6 +59,13 @@ pub enum SourceKind {
         /// What it has to be.
         node: Node,
     },
+    /// The message queues of a namespace that is joined, for a user namespace that has no right over it.
+    Queues {
+        /// The namespace's file.
+        ipc: String,
+        /// Attributes of the mount.
+        attributes: u64,
+    },
     /// A tmpfs with device nodes.
     Dev {
         /// Nodes and owner.
@@ -217,6 +224,7 @@ pub fn read_only_dev(sources: &mut [Source]) -> Option<Mount> {
         SourceKind::Dev { .. }
         | SourceKind::Root { .. }
         | SourceKind::Path { .. }
+        | SourceKind::Queues { .. }
         | SourceKind::Device { .. } => None,
     });
     let (field, attributes) = devs.next()?;
@@ -330,6 +338,13 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
             sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
             What::Source(sources.len() - 1)
         }
+        Class::Queues { ipc } => {
+            check_proc(field, &destination, false)?;
+            refuse_idmap(field, mount, &options)?;
+            let what = SourceKind::Queues { ipc, attributes: options.whole.set };
+            sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
+            What::Source(sources.len() - 1)
+        }
         Class::Cgroup => {
             check_proc(field, &destination, false)?;
             What::Cgroup { attributes: options.whole.set }
@@ -399,6 +414,7 @@ fn remount(options: Options) -> What {
 enum Class {
     Bind { path: String, recursive: bool },
     Dev,
+    Queues { ipc: String },
     Cgroup,
     Fs { kind: String },
 }
@@ -417,6 +433,10 @@ fn classify(mount: &oci::Mount, options: &Options, destination: &Path, context: 
         "sysfs" if foreign(flag::NET) || !has_network => Class::Bind { path: "/sys".into(), recursive: true },
         "proc" if foreign(flag::PID) => Class::Bind { path: "/proc".into(), recursive: true },
         "mqueue" if foreign(flag::IPC) => Class::Bind { path: "/dev/mqueue".into(), recursive: false },
+        "mqueue" if context.namespaces.makes(flag::USER) => match context.namespaces.joined(flag::IPC) {
+            Some(join) => Class::Queues { ipc: join.path.clone() },
+            None => Class::Fs { kind: kind.to_owned() },
+        },
         "cgroup" | "cgroup2" => Class::Cgroup,
         "tmpfs" if destination == Path::new("/dev") => Class::Dev,
         "" => Class::Bind { path: mount.source.clone().unwrap_or_default(), recursive: false },

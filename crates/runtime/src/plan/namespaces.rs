@@ -81,10 +81,16 @@ impl Namespaces {
         self.ids.as_ref().or(self.joined_ids.as_ref())
     }
 
+    /// The one of this kind that is joined.
+    #[must_use]
+    pub fn joined(&self, kind: u64) -> Option<&Join> {
+        self.join.iter().find(|join| join.flag == kind)
+    }
+
     /// The file of the user namespace that is joined.
     #[must_use]
     pub fn joined_user(&self) -> Option<&Join> {
-        self.join.iter().find(|join| join.flag == flag::USER)
+        self.joined(flag::USER)
     }
 
     /// Whether the first process is born in the user namespace that is joined: a new PID namespace belongs to the one that its

@@ -122,3 +122,24 @@ fn ids_of_several_ranges_are_each_their_own_outside() {
     let said = bundle.run();
     assert_eq!(words(&said.out), format!("12 {ranges} 11:13 0:0"), "{said:?}");
 }
+
+#[test]
+fn a_joined_network_and_joined_queues_are_shown_to_another_user_namespace() {
+    let lender = Bundle::new("lend").args(&["sleep", "1000"]);
+    lender.write();
+    lender.tinyrun(&["run", "-d", "--bundle", lender.dir.to_str().unwrap(), &lender.id]).says("");
+    lender.tinyrun(&["exec", &lender.id, "touch", "/dev/mqueue/lent"]).says("");
+    let mut bundle =
+        Bundle::new("borrow").with_users().script("ls /dev/mqueue; ls /sys/class/net | head -n 1; id -u");
+    let path = format!("/proc/{}/ns", lender.state()["pid"]);
+    for namespace in bundle.spec["linux"]["namespaces"].as_array_mut().unwrap() {
+        match namespace["type"].as_str() {
+            Some("ipc") => namespace["path"] = json!(format!("{path}/ipc")),
+            Some("network") => namespace["path"] = json!(format!("{path}/net")),
+            _ => {}
+        }
+    }
+    let said = bundle.run();
+    let words: Vec<&str> = said.out.split_whitespace().collect();
+    assert_eq!((words.len(), words[0], words[2]), (3, "lent", "0"), "{said:?}");
+}
