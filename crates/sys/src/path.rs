@@ -210,4 +210,12 @@ mod tests {
         assert_eq!(error.errno(), Some(libc::ELOOP));
         fs::remove_dir_all(path).unwrap();
     }
+
+    /// What is written to procfs would go to whatever somebody has mounted on a file of it.
+    #[test]
+    fn beneath_crosses_no_mount() {
+        let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let error = open_beneath(root.as_fd(), Path::new("proc/version"), OFlags::RDONLY).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EXDEV));
+    }
 }
