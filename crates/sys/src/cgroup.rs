@@ -26,7 +26,10 @@ const CGROUP2_MAGIC: i64 = 0x6367_7270;
 /// statfs(2)'s word for a v1 hierarchy.
 const CGROUP1_MAGIC: i64 = 0x0027_e0eb;
 
-/// The v1 controllers that exist; a hierarchy without one of them (`name=systemd`) is nobody's limit.
+/// The hierarchy without controllers in which systemd finds the processes of its units on v1; it is nobody's limit.
+pub const NAMED: &str = "name=systemd";
+
+/// The v1 controllers that exist.
 const V1_CONTROLLERS: [&str; 13] = [
     "blkio",
     "cpu",
@@ -46,7 +49,7 @@ const V1_CONTROLLERS: [&str; 13] = [
 /// The hierarchies that are mounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// v1 hierarchies with controllers, by path.
+    /// v1 hierarchies, by path: those with controllers, and then [`NAMED`] too where it is.
     pub v1: Vec<V1Mount>,
     /// The v2 hierarchy.
     pub unified: Option<PathBuf>,
@@ -79,6 +82,10 @@ impl Layout {
                 _ => {}
             }
         }
+        if layout.v1.iter().all(|mount| mount.controllers == [NAMED]) {
+            // Alone it makes no v1 host.
+            layout.v1.clear();
+        }
         layout.v1.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(layout)
     }
@@ -88,6 +95,7 @@ impl Layout {
     fn add_v1(&mut self, path: PathBuf, name: &str) {
         let controllers: Vec<String> =
             name.split(',').filter(|word| V1_CONTROLLERS.contains(word)).map(String::from).collect();
+        let controllers = if name == "systemd" { vec![NAMED.to_owned()] } else { controllers };
         if !controllers.is_empty() {
             self.v1.push(V1Mount { path, controllers });
         }
@@ -116,6 +124,7 @@ impl Layout {
             }
             (_, _) => self.v1.iter().flat_map(|mount| mount.controllers.iter().cloned()).collect(),
         };
+        all.retain(|name| name != NAMED);
         all.sort();
         Ok(all)
     }

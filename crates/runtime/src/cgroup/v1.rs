@@ -1,8 +1,9 @@
 //! cgroup v1: one directory per hierarchy, its controllers mounted singly or together.
 //!
 //! A container joins every hierarchy whose controllers account for or confine it, as under runc, whether or not a limit was
-//! asked for: entering all of them costs 0.07 ms (see [`Group::tasks`]), making them 0.3 to 0.5 ms. `name=systemd`, `perf_event` and the
-//! v2 hierarchy of a hybrid host are left alone: they limit nothing, and their owner is somebody else.
+//! asked for: entering all of them costs 0.07 ms (see [`Group::tasks`]), making them 0.3 to 0.5 ms. So is
+//! `name=systemd`: where a host's systemd looks for processes, a container belongs to itself and not to whichever unit it was started from.
+//! `perf_event` and the v2 hierarchy of a hybrid host are left alone: they limit nothing, and their owner is somebody else.
 
 use std::{
     fs::File,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use tinyd_core::{Error, Kind, Result, oci};
-use tinyd_sys::cgroup::{Dir, Layout, V1Mount};
+use tinyd_sys::cgroup::{Dir, Layout, NAMED, V1Mount};
 
 use super::{
     NOT_HANDED_DOWN, Reach, Stats,
@@ -23,7 +24,8 @@ use super::{
 };
 
 /// Joined always, where mounted.
-const ALWAYS: [&str; 8] = ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"];
+const ALWAYS: [&str; 9] =
+    ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", NAMED, "pids"];
 /// How long the freezer may take.
 const FREEZE_MAX: Duration = Duration::from_secs(5);
 

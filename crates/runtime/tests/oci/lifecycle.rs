@@ -238,3 +238,25 @@ fn a_created_container_that_is_paused_is_not_started() {
     bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
     until_stopped(&bundle);
 }
+
+/// Where a host's systemd looks for the processes of its units (cgroup v1): else whoever stops the unit that the container was started from
+/// stops the container.
+#[test]
+fn systemds_own_hierarchy_knows_the_container() {
+    let hierarchy = Path::new("/sys/fs/cgroup/systemd");
+    let v1 = Path::new("/sys/fs/cgroup/pids").is_dir();
+    let bundle = Bundle::new("named").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let file = bundle.dir.join("pid");
+    bundle
+        .tinyrun(&["exec", "-d", "--pid-file", file.to_str().unwrap(), &bundle.id, "sleep", "996"])
+        .says("");
+    for pid in [bundle.state()["pid"].to_string(), fs::read_to_string(&file).unwrap()] {
+        let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let line = format!("name=systemd:/tinyrun-{}\n", bundle.id);
+        assert_eq!(own.contains(&line), v1 && hierarchy.is_dir(), "{own}");
+    }
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    bundle.assert_clean();
+}
