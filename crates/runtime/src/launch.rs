@@ -153,6 +153,8 @@ pub struct Prepared {
     pub later: Later,
     /// Its share of cache and memory bandwidth.
     pub rdt: Option<rdt::Group>,
+    /// What it has of the host's network devices.
+    given: Option<netdev::Given>,
     /// Who answers its filter.
     agent: Option<Agent>,
     /// The conversation with the first process.
@@ -167,6 +169,13 @@ impl Prepared {
     pub fn start(&mut self) -> Result<()> {
         go(&mut self.gate, self.pid, self.agent.as_ref())?;
         self.later.poststart(self.pid)
+    }
+
+    /// Gives the host back what the container has of its network devices: it does not come about after all.
+    pub fn take_back_devices(&self) {
+        if let Some(given) = &self.given {
+            given.take_back();
+        }
     }
 
     /// Kills what runs, reaps the first process, removes the cgroup. The hooks after that are the caller's to run, once nothing at
@@ -261,8 +270,8 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
     });
     warnings.extend(cgroup.settle(resources));
     match made {
-        Ok(Made { pid, pidfd, gate, terminal, network }) => {
-            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, agent, gate })
+        Ok(Made { pid, pidfd, gate, terminal, network, given }) => {
+            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, given, agent, gate })
         }
         Err(error) => {
             let removed = cgroup.remove().and(rdt.as_ref().map_or(Ok(()), rdt::Group::remove));
@@ -338,6 +347,7 @@ struct Made {
     gate: Sync,
     terminal: Option<OwnedFd>,
     network: Option<(OwnedFd, OwnedFd)>,
+    given: Option<netdev::Given>,
 }
 
 /// Opens, clones, maps, waits for ready. On an error the child is gone.
@@ -389,15 +399,20 @@ fn make(
     if !plan.hooks.run_in_container() {
         ours.wait_at_most(PATIENCE);
     }
+    let mut given = None;
     let ready = failpoint(launch.failpoint, "clone")
         .and_then(|()| cgroup.attach(pid))
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| {
-            attend(plan, (context, launch.caller), (pid, state), &mut ours, launch.failpoint, warnings)
+            let kept = (&mut *warnings, &mut given);
+            attend(plan, (context, launch.caller), (pid, state), &mut ours, launch.failpoint, kept)
         });
     match ready {
-        Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network }),
+        Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network, given }),
         Err(error) => {
+            if let Some(given) = &given {
+                given.take_back();
+            }
             process::kill_and_reap(pidfd.as_fd());
             Err(error)
         }
@@ -436,7 +451,7 @@ fn attend(
     (pid, state): (i32, &oci::ContainerState),
     sync: &mut Sync,
     fail: &str,
-    warnings: &mut Vec<String>,
+    (warnings, given): (&mut Vec<String>, &mut Option<netdev::Given>),
 ) -> Result<Ready> {
     if let Some(ids) = &plan.namespaces.ids {
         failpoint(fail, "idmap")?;
@@ -457,7 +472,7 @@ fn attend(
     }
     if plan.hooks.at_creation() {
         sync.hear_phase(Phase::Mounted)?;
-        give_devices(plan, context.proc, pid)?;
+        *given = give_devices(plan, context.proc, pid)?;
         let state = oci::ContainerState { pid: Some(pid), ..state.clone() };
         let enter = || hooks::enter_dir(context.bundle);
         hooks::run_all(&plan.hooks.prestart, &state, enter)?;
@@ -467,7 +482,7 @@ fn attend(
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(serde_json::from_slice::<Vec<String>>(&told).unwrap_or_default());
     if !plan.hooks.at_creation() {
-        give_devices(plan, context.proc, pid)?;
+        *given = give_devices(plan, context.proc, pid)?;
     }
     if let Some(offsets) = &plan.time_offsets {
         let file = format!("{pid}/timens_offsets");
@@ -488,12 +503,12 @@ fn attend(
 }
 
 /// Moves the host's devices in, as late as can be: the kernel gives back to nobody what was only made for this network.
-fn give_devices(plan: &Plan, proc: &Proc, pid: i32) -> Result<()> {
+fn give_devices(plan: &Plan, proc: &Proc, pid: i32) -> Result<Option<netdev::Given>> {
     if plan.net_devices.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let namespace = proc.namespace(pid, "net").map_err(step("open the network namespace"))?;
-    netdev::give(&plan.net_devices, &namespace)
+    netdev::give(&plan.net_devices, namespace).map(Some)
 }
 
 /// Does for a process what only the host's root can: raises its hard limits and lowers its OOM score. Where even the caller

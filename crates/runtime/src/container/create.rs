@@ -107,6 +107,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
         Err(error) => {
             // The error that is told is the one that led here.
             let later = prepared.later.clone();
+            prepared.take_back_devices();
             let left = prepared.destroy().err();
             let undone = undo_claim(&place, &lock, Refused { error, left });
             let _ = later.poststop();

@@ -73,6 +73,9 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     if run.keep && ended.is_ok() {
         return ended;
     }
+    if ended.is_err() {
+        prepared.take_back_devices();
+    }
     if !lock.take_again() {
         // Somebody has deleted it meanwhile.
         process::kill_and_reap(prepared.pidfd.as_fd());
