@@ -287,6 +287,31 @@ fn no_descriptor_of_the_host_comes_along() {
     assert_eq!(other.len(), 3, "{other:?}");
 }
 
+/// As the host sees it: the first process and added ones, with a terminal and without.
+#[test]
+fn a_process_has_its_streams_open_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    let image = busybox();
+    sandbox.run(&["--name", "c"], &["sleep", "70001"]);
+    let _first = sandbox.terminal(&["run", "--it", "-i", &image, "--name", "t", "sleep", "70002"]);
+    let _added = sandbox.spawn(&["exec", "c", "sleep", "70003"]);
+    let _terminal = sandbox.terminal(&["exec", "--it", "c", "sleep", "70004"]);
+    for (seconds, streams) in [
+        ("70001", &["/dev/null", "pipe:"][..]),
+        ("70002", &["/dev/pts/"]),
+        ("70003", &["/dev/null", "pipe:"]),
+        ("70004", &["/dev/pts/"]),
+    ] {
+        let pid = sandbox.pid_of(&["sleep", seconds]);
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let mut open: Vec<String> =
+            fds.map(|fd| std::fs::read_link(fd.unwrap().path()).unwrap().display().to_string()).collect();
+        assert_eq!(open.len(), 3, "sleep {seconds}: {open:?}");
+        open.retain(|leads| !streams.iter().any(|stream| leads.starts_with(stream)));
+        assert!(open.is_empty(), "sleep {seconds}: {open:?}");
+    }
+}
+
 #[test]
 fn standard_input_is_empty_and_not_broken() {
     let sandbox = Sandbox::new();

@@ -6,10 +6,7 @@ use std::{
     fs,
     io::IoSliceMut,
     mem::MaybeUninit,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::net::UnixListener,
-    },
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::Path,
     thread::JoinHandle,
 };
