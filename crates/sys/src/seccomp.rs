@@ -32,6 +32,8 @@ pub const FLAG_LOG: u32 = 1 << 1;
 pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: a descriptor for notifications comes back.
 pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
+/// `SECCOMP_FILTER_FLAG_TSYNC_ESRCH`: a thread that cannot follow is told by ESRCH, and not by its number, which looks like a descriptor.
+pub const FLAG_TSYNC_ESRCH: u32 = 1 << 4;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: only fatal signals interrupt a call that a supervisor has received.
 pub const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 

@@ -4,7 +4,9 @@ use tinyd_core::{
     Error, Result, oci,
     seccomp_profile::{Action, ERRNO_DEFAULT, ERRNO_MAX, Op},
 };
-use tinyd_sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV};
+use tinyd_sys::seccomp::{
+    FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_TSYNC_ESRCH, FLAG_WAIT_KILLABLE_RECV,
+};
 
 use super::arch::{Arch, names};
 
@@ -79,6 +81,13 @@ impl<'a> Policy<'a> {
         }
         if profile.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY") {
             policy.flags |= FLAG_NEW_LISTENER;
+            if policy.flags & FLAG_TSYNC != 0 {
+                // The kernel takes both only with the third.
+                policy.flags |= FLAG_TSYNC_ESRCH;
+            }
+        } else {
+            // It is about a supervisor's calls: without one the kernel refuses it.
+            policy.flags &= !FLAG_WAIT_KILLABLE_RECV;
         }
         Ok(policy)
     }

@@ -74,7 +74,11 @@ fn with_agent(name: &str, no_new_privileges: bool) -> (Bundle, UnixListener) {
 #[test]
 fn a_filter_that_asks_is_handed_to_its_agent() {
     for no_new_privileges in [true, false] {
-        let (bundle, listener) = with_agent(&format!("notify-{no_new_privileges}"), no_new_privileges);
+        let (mut bundle, listener) = with_agent(&format!("notify-{no_new_privileges}"), no_new_privileges);
+        if no_new_privileges {
+            let flags = ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"];
+            bundle.spec["linux"]["seccomp"]["flags"] = json!(flags);
+        }
         let bundle = bundle.script("mkdir /dev/shm/x; sleep 1000");
         let waits = agent(listener.try_clone().unwrap());
         bundle.write();
