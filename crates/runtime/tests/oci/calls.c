@@ -2,9 +2,12 @@
  *
  *   calls MODE:NUMBER[:ARGUMENT]...
  *
- * MODE is 64 (the number as it is), x32 (with x32's bit) or 32 (int 0x80, the number of i386). Arguments are as strtol takes them. */
+ * MODE is 64 (the number as it is), x32 (with x32's bit), 32 (int 0x80, the number of i386) or thread (64, in a second thread: "alone" is
+ * printed when only that one ended). "trap" is printed when SIGSYS came to its handler. Arguments are as strtol takes them. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,34 +39,74 @@ static long call_64(long number, const long *a)
 	return result;
 }
 
+enum { ALONE = 253, TRAP = 254 };
+
+struct call {
+	const char *mode;
+	long number, arguments[6], result;
+	int returned;
+};
+
+static void *make(void *pointer)
+{
+	struct call *call = pointer;
+
+	call->result = !strcmp(call->mode, "32") ? call_32(call->number, call->arguments)
+		: call_64(!strcmp(call->mode, "x32") ? call->number | 0x40000000 : call->number, call->arguments);
+	call->returned = 1;
+	return NULL;
+}
+
+static void trapped(int signal)
+{
+	(void)signal;
+	_exit(TRAP);
+}
+
+static void in_child(struct call *call)
+{
+	pid_t own = getpid();
+	pthread_t second;
+
+	signal(SIGSYS, trapped);
+	if (strcmp(call->mode, "thread")) {
+		make(call);
+	} else {
+		if (pthread_create(&second, NULL, make, call))
+			_exit(99);
+		pthread_join(second, NULL);
+		if (!call->returned)
+			_exit(ALONE);
+	}
+	/* A call that makes a process has two ends. */
+	if (getpid() != own)
+		_exit(0);
+	_exit(call->result < 0 && call->result > -ALONE ? (int)-call->result : 0);
+}
+
 int main(int count, char **words)
 {
 	for (int at = 1; at < count; at++) {
 		char word[128], *part;
-		long number, arguments[6] = { 0 };
+		struct call call = { 0 };
 		int status = 0;
 
 		snprintf(word, sizeof word, "%s", words[at]);
-		const char *mode = strtok(word, ":");
-		number = strtol(strtok(NULL, ":"), NULL, 0);
+		call.mode = strtok(word, ":");
+		call.number = strtol(strtok(NULL, ":"), NULL, 0);
 		for (int i = 0; i < 6 && (part = strtok(NULL, ":")); i++)
-			arguments[i] = strtol(part, NULL, 0);
+			call.arguments[i] = strtol(part, NULL, 0);
 		pid_t child = fork();
 		if (child < 0)
 			return 99;
-		if (child == 0) {
-			pid_t own = getpid();
-			long result = !strcmp(mode, "32") ? call_32(number, arguments)
-				: call_64(!strcmp(mode, "x32") ? number | 0x40000000 : number, arguments);
-			/* A call that makes a process has two ends. */
-			if (getpid() != own)
-				_exit(0);
-			_exit(result < 0 && result > -256 ? (int)-result : 0);
-		}
+		if (child == 0)
+			in_child(&call);
 		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 			;
 		if (WIFSIGNALED(status))
 			printf("%s signal %d\n", words[at], WTERMSIG(status));
+		else if (WEXITSTATUS(status) >= ALONE)
+			printf("%s %s\n", words[at], WEXITSTATUS(status) == TRAP ? "trap" : "alone");
 		else
 			printf("%s %d\n", words[at], WEXITSTATUS(status));
 	}

@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use serde_json::json;
@@ -97,40 +98,47 @@ const CALLS: [(&str, Expect); 64] = [
     ("32:999", UNKNOWN),
 ];
 
-/// The program, static: from the directory of the runtime where there is no compiler.
-fn program(dir: &Path) -> PathBuf {
-    if let Some(dir) = std::env::var_os("TINYD_BIN_DIR") {
-        let made = Path::new(&dir).join("oci-calls");
-        if made.exists() {
-            return made;
+/// The program, static: from the directory of the runtime where there is no compiler, else compiled once.
+fn program() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        if let Some(dir) = std::env::var_os("TINYD_BIN_DIR") {
+            let made = Path::new(&dir).join("oci-calls");
+            if made.exists() {
+                return made;
+            }
         }
-    }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oci/calls.c");
-    let program = dir.join("calls");
-    let made = Command::new("cc").args(["-static", "-O1", "-o"]).arg(&program).arg(source).status().unwrap();
-    assert!(made.success());
-    program
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oci/calls.c");
+        let program = std::env::current_exe().unwrap().with_file_name("oci-calls");
+        // Another run of the tests may be making it too.
+        let own = program.with_extension(std::process::id().to_string());
+        let made =
+            Command::new("cc").args(["-static", "-O1", "-pthread", "-o"]).arg(&own).arg(source).status();
+        assert!(made.unwrap().success());
+        fs::rename(&own, &program).unwrap();
+        program
+    };
+    PROGRAM.get_or_init(make).clone()
 }
 
 /// A container that makes the calls; what came of each.
-fn outcomes(bundle: &Bundle) -> BTreeMap<String, String> {
+pub(crate) fn outcomes(bundle: &Bundle) -> BTreeMap<String, String> {
     let said = bundle.run();
     assert_eq!(said.code, 0, "{said:?}");
     let line = |line: &str| line.split_once(' ').map(|(call, what)| (call.to_owned(), what.to_owned()));
     said.out.lines().filter_map(line).collect()
 }
 
-fn bundle(name: &str) -> Bundle {
-    let calls = CALLS.iter().map(|(call, _)| *call);
-    let args: Vec<&str> = ["/bin/calls"].into_iter().chain(calls).collect();
-    let bundle = Bundle::new(name).args(&args);
-    fs::copy(program(&bundle.dir), bundle.rootfs("bin/calls")).unwrap();
+/// A bundle whose program makes these calls.
+pub(crate) fn bundle(name: &str, calls: &[&str]) -> Bundle {
+    let bundle = Bundle::new(name).args(&[&["/bin/calls"], calls].concat());
+    fs::copy(program(), bundle.rootfs("bin/calls")).unwrap();
     bundle
 }
 
 #[test]
 fn the_default_profile_decides_on_calls_of_every_kind() {
-    let mut bundle = bundle("calls");
+    let mut bundle = bundle("calls", &CALLS.map(|(call, _)| call));
     bundle.spec["linux"]["seccomp"] = json!(null);
     let kernel = outcomes(&bundle);
     bundle.spec["linux"]["seccomp"] = json!(default_profile(&[]));
@@ -151,7 +159,7 @@ fn the_default_profile_decides_on_calls_of_every_kind() {
 
 #[test]
 fn calls_of_architectures_that_are_not_listed_kill() {
-    let mut bundle = bundle("calls-kill");
+    let mut bundle = bundle("calls-kill", &CALLS.map(|(call, _)| call));
     let mut profile = default_profile(&[]);
     profile.architectures.clear();
     bundle.spec["linux"]["seccomp"] = json!(profile);

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod actions;
 mod annotations;
 mod calls;
 mod descriptors;
