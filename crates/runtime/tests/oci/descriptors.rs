@@ -41,11 +41,11 @@ fn console(path: &Path) -> JoinHandle<OwnedFd> {
         let mut bytes = [0; 64];
         let mut parts = [IoSliceMut::new(&mut bytes)];
         rustix::net::recvmsg(&connection, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
-        let sent = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
+        let mut fds = control.drain().flat_map(|message| {
+            let RecvAncillaryMessage::ScmRights(fds) = message else { panic!("not descriptors") };
+            fds
         });
-        sent.unwrap()
+        fds.next().unwrap()
     })
 }
 
