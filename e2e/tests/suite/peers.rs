@@ -15,21 +15,21 @@ struct Said {
 }
 
 /// Runs the lines one after the other under both runtimes.
-fn assert_same(ours: &Peer, theirs: &Peer, lines: &[&'static str]) {
+pub(crate) fn assert_same(ours: &Peer, theirs: &Peer, lines: &[&'static str]) {
     for line in lines {
         assert_eq!(ours.say(line), theirs.say(line));
     }
 }
 
 /// An engine on a host of its own.
-struct Peer {
+pub(crate) struct Peer {
     sandbox: Sandbox,
     /// Sets the environment of every command line.
-    prelude: String,
+    pub(crate) prelude: String,
     daemons: Vec<Background>,
 }
 
-fn tinyrun() -> String {
+pub(crate) fn tinyrun() -> String {
     bin_dir().join("tinyrun").display().to_string()
 }
 
@@ -57,7 +57,7 @@ impl Peer {
         self.sandbox.dir().join("peer").display().to_string()
     }
 
-    fn file(&self, name: &str, text: &str) {
+    pub(crate) fn file(&self, name: &str, text: &str) {
         // The engine's directory is a mount of its host, out of sight from here.
         let path = format!("{}/{name}", self.dir());
         let text =
@@ -65,12 +65,12 @@ impl Peer {
         let _ = self.sandbox.host().sh(&format!("cat >{path} <<'END'\n{text}\nEND")).expect_ok();
     }
 
-    fn start(&mut self, words: &str) {
+    pub(crate) fn start(&mut self, words: &str) {
         let line = format!("{} exec {words}", self.prelude).replace("@DIR@", &self.dir());
         self.daemons.push(self.sandbox.host().spawn(&["sh", "-c", &line]));
     }
 
-    fn sh(&self, line: &str) -> Output {
+    pub(crate) fn sh(&self, line: &str) -> Output {
         self.sandbox.host().sh(&format!("{} {line}", self.prelude).replace("@DIR@", &self.dir()))
     }
 
@@ -80,7 +80,7 @@ impl Peer {
     }
 
     /// Ends the daemons, the last one first, and takes the mounts away, after `line` has removed the containers.
-    fn end(mut self, line: &str) {
+    pub(crate) fn end(mut self, line: &str) {
         let _ = self.sh(line);
         while let Some(mut daemon) = self.daemons.pop() {
             daemon.signal(Signal::TERM);
@@ -99,16 +99,22 @@ impl Peer {
 
 /// podman, with a runtime by name or path.
 fn podman(runtime: &str) -> Peer {
+    podman_with(runtime, "cgroupfs")
+}
+
+/// The same, with somebody who makes cgroups.
+pub(crate) fn podman_with(runtime: &str, cgroup_manager: &str) -> Peer {
     let peer = Peer::host(
         "export CONTAINERS_CONF=@DIR@/containers.conf CONTAINERS_STORAGE_CONF=@DIR@/storage.conf TMPDIR=@DIR@; \
          podman() { command podman --log-level=error \"$@\"; }; ",
     );
     // This machine has no CAP_SYS_RESOURCE: limits above its own cannot be asked for.
-    let conf = "[engine]\nruntime=\"@RUNTIME@\"\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\nlock_type=\"file\"\n\
+    let conf = "[engine]\nruntime=\"@RUNTIME@\"\ncgroup_manager=\"@MANAGER@\"\nevents_logger=\"file\"\nlock_type=\"file\"\n\
                 tmp_dir=\"@DIR@/libpod\"\nstatic_dir=\"@DIR@/root/libpod\"\nvolume_path=\"@DIR@/root/volumes\"\n\
                 [network]\nnetwork_config_dir=\"@DIR@/networks\"\n\
                 [containers]\ndefault_ulimits=[\"nofile=1024:1024\",\"nproc=1024:1024\"]\n";
-    peer.file("containers.conf", &conf.replace("@RUNTIME@", runtime));
+    let conf = conf.replace("@RUNTIME@", runtime).replace("@MANAGER@", cgroup_manager);
+    peer.file("containers.conf", &conf);
     peer.file(
         "storage.conf",
         "[storage]\ndriver=\"overlay\"\nrunroot=\"@DIR@/run\"\ngraphroot=\"@DIR@/root\"\n",
@@ -275,7 +281,7 @@ fn podman_runs_on_it_as_on_crun() {
 }
 
 /// containerd, with the image imported.
-fn containerd() -> Peer {
+pub(crate) fn containerd() -> Peer {
     let mut peer = Peer::host(
         "export CONTAINERD_ADDRESS=@DIR@/c.sock CONTAINERD_NAMESPACE=@ID@-peer DOCKER_HOST=unix://@DIR@/d.sock HOME=@DIR@; ",
     );

@@ -112,6 +112,24 @@ impl Filter {
         Ok(())
     }
 
+    /// What it allows in systemd's words, a node and an access for each; none when that is nearly all.
+    pub(super) fn in_systemds_words(&self) -> Option<Vec<(String, String)>> {
+        let name = |nodes: &Nodes| {
+            let kind = if nodes.kind == NodeKind::Char { "char" } else { "block" };
+            let node = match (nodes.major, nodes.minor) {
+                (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+                (Some(major), None) => format!("{kind}-{major}"),
+                (None, None) => format!("{kind}-*"),
+                // There is no word for it.
+                (None, Some(_)) => return None,
+            };
+            // The access is the last word of its line.
+            let line = nodes.to_string();
+            line.rsplit(' ').next().map(|access| (node, access.to_owned()))
+        };
+        (!self.allow).then(|| self.except.iter().filter_map(name).collect())
+    }
+
     /// The v1 files to write, in order. `now` is what `devices.list` says: a cgroup in use gets only the differences, so that
     /// nothing it has open to it is closed for a moment.
     pub(super) fn v1_writes(&self, now: &str) -> Vec<(&'static str, String)> {

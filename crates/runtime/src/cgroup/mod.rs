@@ -155,8 +155,7 @@ impl Cgroup {
         let layout = Layout::detect(Path::new(ROOT)).map_err(told)?;
         let unified = v2_mount(&layout)?;
         let held = unit::with_room(resources);
-        let settings = if unified.is_some() { convert::v2(&held) } else { convert::v1(&held) }?;
-        let holder = unit.start(id, &settings, &spec.annotations, unified.is_some())?;
+        let holder = unit.start(id, &unit::limits(&held, unified.is_some())?, &spec.annotations)?;
         let reach = if unit.is_users() { Reach::Allowed } else { Reach::All };
         let made = unit::enter_subgroup(unified, path, spec, holder.as_ref())
             .and_then(|()| Cgroup::create_at(Path::new(ROOT), path_below, path, &held, reach));

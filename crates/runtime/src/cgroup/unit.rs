@@ -7,8 +7,9 @@ use tinyd_sys::cgroup::{Dir, ROOT};
 
 use super::{
     Cgroup, InUnit, World, convert,
+    devices::Filter,
     own::Own,
-    systemd::{self, Holder, Unit},
+    systemd::{self, Holder, Limits, Unit},
     tree::{CgroupPath, told},
 };
 
@@ -45,13 +46,16 @@ impl Cgroup {
     ///
     /// # Errors
     /// systemd's refusal.
-    pub(crate) fn tell_unit(&self, resources: &oci::Resources) -> Result<()> {
+    pub(crate) fn tell_unit(&self, resources: &oci::Resources, devices_too: bool) -> Result<()> {
         let Some(in_unit) = &self.unit else { return Ok(()) };
-        let settings = match &self.world {
-            World::V2(group) => group.check(resources).and_then(|()| convert::v2(resources)),
-            World::Nowhere | World::V1(_) => convert::v1(resources),
-        };
-        in_unit.unit.set(&settings?)
+        let unified = matches!(self.world, World::V2(_));
+        if let World::V2(group) = &self.world {
+            group.check(resources)?;
+        }
+        let mut limits = limits(resources, unified)?;
+        // On v1 systemd closes all and opens them again, which a container would see.
+        limits.devices = limits.devices.filter(|_| devices_too);
+        in_unit.unit.set(&limits)
     }
 
     /// Lets the one go that has held the unit, now that the container's first process is in it. What could not be done, if anything.
@@ -60,9 +64,17 @@ impl Cgroup {
         drop(holder?);
         let pids = resources.and_then(|resources| resources.pids).filter(|pids| pids.limit == ONE)?;
         let limit = oci::Resources { pids: Some(pids), ..oci::Resources::default() };
-        let limited = self.tell_unit(&limit).and_then(|()| self.apply(&limit));
+        let limited = self.tell_unit(&limit, false).and_then(|()| self.apply(&limit));
         limited.err().map(|error| error.to_string())
     }
+}
+
+/// What systemd is told of limits.
+pub(super) fn limits(resources: &oci::Resources, unified: bool) -> Result<Limits> {
+    if unified {
+        return Ok(Limits { settings: convert::v2(resources)?, devices: None });
+    }
+    Ok(Limits { settings: convert::v1(resources)?, devices: Some(Filter::new(&resources.devices)?) })
 }
 
 /// The limit under which a holder leaves no room for anybody.

@@ -25,7 +25,7 @@ pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<Stri
     merge(held, &change);
     let warnings = if seen.record.unit.is_some() {
         // systemd first, and then everything: it writes into the same files, and only as precisely as its words are.
-        cgroup.tell_unit(held)?;
+        cgroup.tell_unit(held, !change.devices.is_empty())?;
         cgroup.apply(held)?
     } else {
         cgroup.apply(&change)?

@@ -10,6 +10,8 @@ mod message;
 mod names;
 mod properties;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Result, oci};
 
@@ -19,7 +21,7 @@ use self::{
     names::Names,
     properties::Property,
 };
-use super::convert::Setting;
+use super::{convert::Setting, devices::Filter};
 
 pub(super) use self::holder::Holder;
 
@@ -71,6 +73,22 @@ pub(super) fn subgroup(spec: &oci::Spec) -> Option<&str> {
     spec.annotations.get(SUBGROUP).map(|name| name.trim_matches('/')).filter(|name| !name.is_empty())
 }
 
+/// What a unit's properties come from.
+pub(super) struct Limits {
+    /// What is written into the cgroup's files.
+    pub settings: Vec<Setting>,
+    /// The devices, on v1.
+    pub devices: Option<Filter>,
+}
+
+impl Limits {
+    fn properties(&self) -> Vec<Property> {
+        let mut all = properties::of_settings(&self.settings);
+        all.extend(self.devices.iter().flat_map(properties::of_devices));
+        all
+    }
+}
+
 impl Unit {
     /// Whether it is a user's own manager that has it.
     pub(super) const fn is_users(&self) -> bool {
@@ -84,14 +102,13 @@ impl Unit {
     pub(super) fn start(
         &self,
         id: &str,
-        settings: &[Setting],
-        annotations: &std::collections::BTreeMap<String, String>,
-        unified: bool,
+        limits: &Limits,
+        annotations: &BTreeMap<String, String>,
     ) -> Result<Option<Holder>> {
         let asked = format!("start unit {:?}", self.name);
         let holder = if Names::is_slice(&self.name) { None } else { Some(Holder::start()?) };
-        let mut all = self.own_properties(id, holder.as_ref(), unified);
-        all.extend(properties::of_settings(settings));
+        let mut all = self.own_properties(id, holder.as_ref(), limits.devices.is_none());
+        all.extend(limits.properties());
         all.extend(annotations::properties(annotations)?);
         let mut bus = Bus::connect(self.user)?;
         let result = self.start_with(&mut bus, &all).map_err(|refusal| {
@@ -148,8 +165,8 @@ impl Unit {
     ///
     /// # Errors
     /// `InvalidArgument` for one that systemd refuses.
-    pub(super) fn set(&self, settings: &[Setting]) -> Result<()> {
-        let all = properties::of_settings(settings);
+    pub(super) fn set(&self, limits: &Limits) -> Result<()> {
+        let all = limits.properties();
         if all.is_empty() {
             return Ok(());
         }

@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use super::message::Value;
-use crate::cgroup::convert::Setting;
+use crate::cgroup::{convert::Setting, devices::Filter};
 
 /// No limit: what systemd calls infinity.
 const NO_LIMIT: u64 = u64::MAX;
@@ -69,6 +69,16 @@ pub(super) fn of_settings(settings: &[Setting]) -> Vec<Property> {
     }
     all.extend(quota(settings));
     all
+}
+
+/// The list of devices. On v1 systemd writes that file too whenever it looks at a unit, and without a list it allows all.
+pub(super) fn of_devices(filter: &Filter) -> Vec<Property> {
+    let Some(allowed) = filter.in_systemds_words() else { return Vec::new() };
+    let pair = |(node, access)| Value::List(vec![Value::Str(node), Value::Str(access)]);
+    vec![
+        Property::new("DevicePolicy", Value::str("strict")),
+        Property::new("DeviceAllow", Value::Array("(ss)".into(), allowed.into_iter().map(pair).collect())),
+    ]
 }
 
 /// A number or no limit; none for what only the kernel understands.
@@ -203,6 +213,32 @@ mod tests {
         );
         // Which quota there is with it only the kernel knows.
         assert_eq!(v2(r#"{"cpu":{"period":25000}}"#), ["CPUQuotaPeriodUSec=25000"]);
+    }
+
+    #[test]
+    fn devices_have_names() {
+        let rules = r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"minor":229,"access":"rw"},
+            {"allow":true,"type":"b","major":8,"access":"r"}]"#;
+        let rules: Vec<oci::DeviceRule> = serde_json::from_str(rules).unwrap();
+        let all = of_devices(&Filter::new(&rules).unwrap());
+        assert_eq!(all[0], Property::new("DevicePolicy", Value::str("strict")));
+        let pairs: Vec<Vec<_>> = all[1]
+            .value
+            .items()
+            .iter()
+            .map(|pair| pair.items().iter().filter_map(Value::text).collect())
+            .collect();
+        for pair in [
+            ["/dev/char/10:229", "rw"],
+            ["block-8", "r"],
+            ["char-*", "m"],
+            ["/dev/char/1:3", "rwm"],
+            ["char-136", "rwm"],
+        ] {
+            assert!(pairs.contains(&pair.to_vec()), "{pair:?} is not in {pairs:?}");
+        }
+        let all: Vec<oci::DeviceRule> = serde_json::from_str(r#"[{"allow":true,"access":"rwm"}]"#).unwrap();
+        assert_eq!(of_devices(&Filter::new(&all).unwrap()), []);
     }
 
     #[test]
