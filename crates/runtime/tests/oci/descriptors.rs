@@ -16,7 +16,9 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use crate::driver::{Bundle, Said};
 
 /// What the caller has open beside its streams: a file, directories that would lead out, a descriptor far up, all inherited.
-const OPEN: &str = "exec 3</etc/hostname 4</etc 5</ 6</proc 7</dev/null 8<.; exec \"$0\" \"$@\"";
+fn with_much_open(file: &str) -> String {
+    format!("exec 3<{file} 4</etc 5</ 6</proc 7</dev/null 8<.; exec \"$0\" \"$@\"")
+}
 
 /// By number, what each leads to.
 type Open = BTreeMap<u32, String>;
@@ -64,6 +66,11 @@ impl Case {
         Case { bundle, terminal, kept }
     }
 
+    /// The first one that its caller has open beside the streams.
+    fn file(&self) -> String {
+        self.bundle.dir.join("config.json").display().to_string()
+    }
+
     /// `verb`, called by somebody who has much open; it is given the words for descriptors and terminal, and the terminal comes back.
     fn call(&self, verb: &[&str], rest: &[&str]) -> Option<OwnedFd> {
         let socket = self.bundle.dir.join("console");
@@ -76,7 +83,7 @@ impl Case {
             words.extend(["--console-socket", socket.to_str().unwrap()]);
         }
         words.extend(rest);
-        let said: Said = self.bundle.tinyrun_in(&["sh", "-c", OPEN], &words);
+        let said: Said = self.bundle.tinyrun_in(&["sh", "-c", &with_much_open(&self.file())], &words);
         said.says("");
         waits.map(|waits| waits.join().unwrap())
     }
@@ -93,9 +100,8 @@ impl Case {
             };
             assert!(right, "{what}: {number} leads to {leads:?}");
         }
-        let given = ["/etc/hostname", "/etc"];
-        let kept: Open =
-            (3..).zip(given).take(self.kept as usize).map(|(at, path)| (at, path.to_owned())).collect();
+        let given = [self.file(), "/etc".to_owned()];
+        let kept: Open = (3..).zip(given).take(self.kept as usize).collect();
         assert_eq!(found, kept, "{what} with {} kept", self.kept);
     }
 
@@ -127,7 +133,7 @@ fn a_created_process_has_the_gate_beside_what_was_asked_for_and_loses_it() {
             .collect();
         assert_eq!(waiting.len(), 3 + case.kept as usize + gate.len(), "{waiting:?}");
         assert!(gate.len() <= 2 && gate.iter().all(|number| *number > 2 + case.kept), "{waiting:?}");
-        bundle.tinyrun_in(&["sh", "-c", OPEN], &["start", &bundle.id]).says("");
+        bundle.tinyrun_in(&["sh", "-c", &with_much_open(&case.file())], &["start", &bundle.id]).says("");
         case.until_it_is(&pid, "/bin/busybox");
         case.assert_only_what_was_asked_for("start", &pid);
     }
