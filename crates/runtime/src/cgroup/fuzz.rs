@@ -4,15 +4,16 @@
 use tinyd_core::{Kind, oci};
 use tinyd_sys::bpf::{self, Insn};
 
-use super::{convert, devices::Filter, tree::CgroupPath};
+use super::{convert, devices::Filter, systemd::names::Names, tree::CgroupPath};
 use crate::fuzz::Draw;
 
-/// A path as text.
+/// A path as text, as it is written and as systemd has it (`slice:prefix:name`).
 ///
 /// # Panics
 /// When a promise is broken.
 pub fn cgroup_path(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    systemds_path(text);
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
     let path = match CgroupPath::parse(text) {
         Ok(path) => path,
@@ -32,6 +33,32 @@ pub fn cgroup_path(bytes: &[u8]) {
     match path.parent() {
         Some(parent) => assert_eq!(format!("{parent}/{}", parts[parts.len() - 1]), relative),
         None => assert_eq!(parts.len(), 1, "{text:?}"),
+    }
+}
+
+fn systemds_path(text: &str) {
+    for user in [false, true] {
+        let names = match Names::parse(Some(text), "id", user) {
+            Ok(names) => names,
+            Err(error) => {
+                let told = (error.kind(), error.field());
+                assert_eq!(told, (Kind::InvalidArgument, Some("linux.cgroupsPath")), "{text:?}: {error}");
+                continue;
+            }
+        };
+        let plain = |name: &str| !name.contains('/') && !name.chars().any(char::is_control);
+        assert!(plain(&names.unit) && plain(&names.slice), "{names:?}");
+        let path: Vec<&str> = names.path.split('/').skip(1).collect();
+        if names.unit == "-.slice" {
+            assert_eq!(names.path, "/", "{text:?}");
+            continue;
+        }
+        assert_eq!(path.last(), Some(&names.unit.as_str()), "{text:?}: {names:?}");
+        let above = path.len().checked_sub(2).map(|at| path[at]);
+        let is_slice = names.unit.ends_with(".slice");
+        let root = names.slice == "-.slice";
+        assert!(is_slice || root || above == Some(&*names.slice), "{text:?}: {names:?}");
+        assert!(CgroupPath::parse(&names.path).is_ok(), "{text:?}: {names:?}");
     }
 }
 

@@ -7,7 +7,7 @@ mod annotations;
 mod bus;
 mod holder;
 mod message;
-mod names;
+pub(super) mod names;
 mod properties;
 
 use std::collections::BTreeMap;

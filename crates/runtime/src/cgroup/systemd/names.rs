@@ -9,7 +9,7 @@ const NAME_MAX: usize = 255;
 
 /// What a container's unit is called and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub(in crate::cgroup) struct Names {
     /// The unit: a scope, or a slice when the name says so.
     pub unit: String,
     /// The slice that it belongs to.
@@ -23,7 +23,7 @@ impl Names {
     ///
     /// # Errors
     /// `InvalidArgument`: not three parts, no slice, or a name that systemd does not take.
-    pub(super) fn parse(given: Option<&str>, id: &str, user: bool) -> Result<Names> {
+    pub(in crate::cgroup) fn parse(given: Option<&str>, id: &str, user: bool) -> Result<Names> {
         let usual = if user { "user.slice" } else { "system.slice" };
         let (slice, prefix, name) = match given {
             None => (usual, "tinyrun", id),
