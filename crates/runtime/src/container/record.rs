@@ -172,15 +172,16 @@ impl Place {
             }
             made => made.map_err(|error| self.taken(error))?,
         }
-        let lock = self.make_lock()?;
-        let kept = self.write(record).and_then(|()| {
-            fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
+        let locked = self.make_lock().and_then(|lock| {
+            self.write(record)?;
+            fs::write_atomic_volatile(&self.dir.join(CONFIG), config)
+                .map_err(step("keep the configuration"))?;
+            Ok(lock)
         });
-        kept.inspect_err(|_| {
+        locked.inspect_err(|_| {
             // Nothing of the container is there yet. The first failure is the one to tell.
             let _ = self.remove();
-        })?;
-        Ok(lock)
+        })
     }
 
     /// In a user's own directory what is old may be swept away, unless it is marked as in use.
