@@ -154,6 +154,28 @@ impl Contest {
         Ok(times)
     }
 
+    /// How many milliseconds longer the second command takes, turn by turn. Of either only the quickest quarter counts: whoever is beside them on the
+    /// machine makes a command slower and never quicker, by more than these two differ.
+    ///
+    /// # Errors
+    /// A command that is not in the contest, or that fails.
+    pub(crate) fn longer(&self, than: &str, name: &str, turns: usize) -> Result<f64, Failure> {
+        let entry = |name: &str| self.entries.iter().find(|(known, _)| known == name).ok_or(name.to_owned());
+        let both = [entry(than)?, entry(name)?];
+        let mut times = [Vec::new(), Vec::new()];
+        for turn in 0..turns {
+            for at in [turn % 2, 1 - turn % 2] {
+                let argv = both[at].1(usize::MAX - turn);
+                times[at].push(self.once(&argv)??);
+            }
+        }
+        let [than, name] = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            middle(&times[..turns / 4])
+        });
+        Ok(name - than)
+    }
+
     /// One start to one exit, in milliseconds, or what the command said when it failed. The floor measures itself.
     fn once(&self, argv: &[String]) -> Result<Result<f64, String>, Failure> {
         let mut command = Command::new(&argv[0]);
