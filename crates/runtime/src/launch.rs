@@ -198,6 +198,14 @@ pub fn start_through(connection: OwnedFd, pid: i32, agent: Option<&Agent>) -> Re
     go(&mut Sync::new(connection), pid, agent)
 }
 
+/// Has the first process of a container end that was made with [`Gate::Listener`], where nobody has written down which one it is.
+///
+/// # Errors
+/// EPIPE when it has ended already.
+pub fn leave_through(connection: OwnedFd) -> Result<()> {
+    Sync::new(connection).say(Phase::Leave, b"", &[])
+}
+
 /// How long the first process may take from one word to the next: less than the daemon waits for an answer. Those whose hooks run on the
 /// way are waited for: hooks have time limits of their own.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cgroup::{Cgroup, CgroupManager},
     hooks::Later,
-    launch::{default_cgroup, rdt},
+    launch::{self, default_cgroup, rdt},
 };
 
 /// Deletes a container that has ended, one that was only created, or with `force` any. Returns warnings: hooks that failed.
@@ -92,6 +92,10 @@ fn require_nothing_left(place: &Place, unreadable: &Error) -> Result<()> {
 fn remove(place: &Place, seen: &Seen) -> Result<()> {
     // A record without a configuration, or one that was refused, has no group.
     let rdt = place.spec().and_then(|spec| rdt::group(spec.linux.as_ref(), &place.id)).ok().flatten();
+    if seen.record.process.is_none() && place.waits().unwrap_or(false) {
+        // Whoever created it was killed before it could say which process waits. In a cgroup it is found; without one it is asked.
+        let _ = place.open_gate().and_then(launch::leave_through);
+    }
     if let Some(first) = seen.pidfd.as_ref().filter(|_| seen.record.manager == CgroupManager::Disabled) {
         process::kill_and_reap(first.as_fd());
     }

@@ -255,10 +255,14 @@ impl Child<'_> {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(kernel("accept(gate)", &error)),
             };
-            // Who connects and says nothing has only looked.
-            if let Heard::Phase(Phase::Go, ..) = sync.hear()? {
-                *through = Some(sync);
-                return Ok(());
+            match sync.hear()? {
+                Heard::Phase(Phase::Go, ..) => {
+                    *through = Some(sync);
+                    return Ok(());
+                }
+                Heard::Phase(Phase::Leave, ..) => return Err(Error::new(Kind::WrongState, "it is deleted")),
+                // Who connects and says nothing has only looked.
+                Heard::Phase(..) | Heard::Closed | Heard::Failed(_) => {}
             }
         }
     }

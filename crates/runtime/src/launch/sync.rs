@@ -45,11 +45,13 @@ pub enum Phase {
     Filtered = 6,
     /// Caller: somebody answers.
     Watched = 7,
+    /// Caller, in place of [`Phase::Go`]: end.
+    Leave = 8,
 }
 
 impl Phase {
     fn from_byte(byte: u8) -> Option<Phase> {
-        const ALL: [Phase; 7] = [
+        const ALL: [Phase; 8] = [
             Phase::Mapped,
             Phase::Mounted,
             Phase::Hooked,
@@ -57,6 +59,7 @@ impl Phase {
             Phase::Go,
             Phase::Filtered,
             Phase::Watched,
+            Phase::Leave,
         ];
         ALL.into_iter().find(|phase| *phase as u8 == byte)
     }

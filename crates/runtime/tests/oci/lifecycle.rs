@@ -260,3 +260,32 @@ fn systemds_own_hierarchy_knows_the_container() {
     bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
     bundle.assert_clean();
 }
+
+/// What waits to be started is in no cgroup by which it could be found, and its number was not written down.
+#[test]
+fn without_a_cgroup_a_creation_that_is_killed_leaves_no_process() {
+    let bundle = Bundle::new("no-cgroup-killed").args(&["sleep", "1000"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    // The first record and the configuration are in place; the second record, with the process, is not.
+    let tracer = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "inject=rename:signal=KILL:when=3"];
+    let create = ["--cgroup-manager=disabled", "create", "-b", dir, &bundle.id];
+    assert_ne!(bundle.tinyrun_in(&tracer, &create).code, 0);
+    let waiting = || {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+        let of = format!("create\0-b\0{dir}");
+        lines.any(|line| !line.starts_with(b"strace") && String::from_utf8_lossy(&line).contains(&of))
+    };
+    assert_eq!(bundle.state()["status"], "creating");
+    assert!(waiting());
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    for _ in 0..1000 {
+        if !waiting() {
+            return;
+        }
+        // It is not this process's child, so there is nothing to wait for but /proc.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("it waits for ever");
+}
