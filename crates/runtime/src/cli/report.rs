@@ -129,10 +129,11 @@ pub(super) fn features() -> Value {
 
 /// Writes a configuration to begin with, as `runc spec` does: a shell with few rights in namespaces of its own. With `rootless` it is one
 /// that this user can run.
-pub(super) fn write_spec(bundle: Option<&str>, rootless: bool) -> Result<u8> {
-    let path = Path::new(bundle.unwrap_or(".")).join("config.json");
+pub(super) fn write_spec(given: &Given) -> Result<u8> {
+    let file = given.get("file").unwrap_or("config.json");
+    let path = Path::new(given.get("bundle").unwrap_or(".")).join(file);
     let mut spec = first_spec();
-    if rootless {
+    if given.has("rootless") {
         make_rootless(&mut spec, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     }
     let text = serde_json::to_string_pretty(&spec).map_err(|error| kernel("write JSON", &error))?;
@@ -180,7 +181,10 @@ fn first_spec() -> oci::Spec {
             "devpts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        oci::Mount {
+            source: Some("shm".into()),
+            ..mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"])
+        },
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),

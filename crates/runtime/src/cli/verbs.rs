@@ -258,9 +258,14 @@ pub(super) const VERBS: &[Verb] = &[
         help: "write a config.json to begin with",
         usage: "[OPTIONS]",
         example: "tinyrun spec --bundle /srv/web",
-        options: &[BUNDLE, switch("rootless", "one that an ordinary user can run"), HELP],
+        options: &[
+            BUNDLE,
+            value("file", "FILE", "its name, relative to the bundle (config.json)").short("f"),
+            switch("rootless", "one that an ordinary user can run"),
+            HELP,
+        ],
         until: Until::End,
-        run: |_, given| report::write_spec(given.get("bundle"), given.has("rootless")),
+        run: |_, given| report::write_spec(given),
     },
 ];
 

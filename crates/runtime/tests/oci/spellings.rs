@@ -156,3 +156,14 @@ fn mounts_that_protect_the_host_stay() {
     mounts(&bundle, "add", &json!([{ "destination": "/escape/x", "type": "tmpfs" }])).says("");
     assert_eq!(fs::read_dir(&host).unwrap().count(), 0);
 }
+
+#[test]
+fn the_first_configuration_has_the_name_that_is_asked_for() {
+    let bundle = Bundle::new("spec-file");
+    let dir = bundle.dir.to_str().unwrap();
+    bundle.tinyrun(&["spec", "-b", dir, "--file", "other.json"]).says("");
+    let written = fs::read(bundle.dir.join("other.json")).unwrap();
+    assert_eq!(written, fs::read(bundle.dir.join("config.json")).unwrap());
+    // What is there is somebody's.
+    bundle.tinyrun(&["spec", "-b", dir, "-f", "other.json"]).fails(1, "other.json exists");
+}
