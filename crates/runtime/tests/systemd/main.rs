@@ -205,7 +205,7 @@ fn its_end_is_the_scopes_end() {
     scope.assert_gone();
     // A program that cannot be executed leaves nothing either.
     scope.bundle.spec["process"]["args"] = json!(["/nope"]);
-    scope.run().fails(127, "/nope");
+    scope.run().fails(1, "/nope");
     scope.assert_gone();
 }
 
