@@ -53,9 +53,10 @@ pub fn ids(root: &Root) -> Result<Vec<String>> {
 /// When the records cannot be read. A container that is being deleted meanwhile is left out.
 pub fn list(root: &Root, whole: bool) -> Result<Vec<Listed>> {
     let mut all = Vec::new();
+    let users = users();
     for id in root.ids()? {
         let place = root.place(&id)?;
-        match observe(&place).and_then(|seen| listed(&place, seen, whole)) {
+        match observe(&place).and_then(|seen| listed(&place, seen, &users, whole)) {
             Ok(one) => all.push(one),
             Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => return Err(error),
@@ -64,7 +65,7 @@ pub fn list(root: &Root, whole: bool) -> Result<Vec<Listed>> {
     Ok(all)
 }
 
-pub(super) fn listed(place: &Place, seen: Seen, whole: bool) -> Result<Listed> {
+pub(super) fn listed(place: &Place, seen: Seen, users: &str, whole: bool) -> Result<Listed> {
     let spec = if whole { place.spec()? } else { oci::Spec::default() };
     let pid = seen.record.process.filter(|_| seen.pidfd.is_some()).map_or(0, |process| process.pid);
     let rootfs = spec.root.map(|root| seen.record.bundle.join(root.path).display().to_string());
@@ -77,14 +78,18 @@ pub(super) fn listed(place: &Place, seen: Seen, whole: bool) -> Result<Listed> {
         rootfs: rootfs.unwrap_or_default(),
         created: time::rfc3339(seen.record.created_unix_nanos),
         annotations: spec.annotations,
-        owner: owner(place),
+        owner: owner(place, users),
     })
 }
 
+/// The users of the host. Without a list of them everybody is a number.
+pub(super) fn users() -> String {
+    std::fs::read_to_string("/etc/passwd").unwrap_or_default()
+}
+
 /// Whose directory it is.
-fn owner(place: &Place) -> String {
+fn owner(place: &Place, users: &str) -> String {
     let uid = place.dir.metadata().map_or(0, |metadata| metadata.uid()).to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let mut names = users.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use tinyd_core::{Error, Kind, Result, oci::Status};
 
 use super::{
-    list::{Listed, listed},
+    list::{Listed, listed, users},
     record::{Place, Record, Root},
 };
 
@@ -68,7 +68,7 @@ pub(super) fn observe(place: &Place) -> Result<Seen> {
 /// `NotFound`.
 pub fn state(root: &Root, id: &str) -> Result<Listed> {
     let place = root.place(id)?;
-    listed(&place, observe(&place)?, true)
+    listed(&place, observe(&place)?, &users(), true)
 }
 
 /// The processes of a container, as the host counts.
