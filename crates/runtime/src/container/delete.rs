@@ -63,7 +63,12 @@ fn lock_by_force(place: &Place) -> Result<Option<Lock>> {
         lock => return lock.map(Some),
     }
     // What is in the way of this is told when it is tried again, with the lock.
-    let _ = place.read().and_then(|record| record.open_cgroup()).and_then(|cgroup| cgroup.kill_all());
+    if let Ok(record) = place.read() {
+        let _ = record.open_cgroup().and_then(|cgroup| cgroup.kill_all());
+        // Where there is no cgroup.
+        let first = record.process.and_then(|first| first.open().ok().flatten());
+        let _ = first.map(|first| process::pidfd_signal(first.as_fd(), libc::SIGKILL));
+    }
     match place.lock_within(LONG) {
         Err(error) if error.kind() == Kind::Unavailable => Ok(None),
         lock => lock.map(Some),

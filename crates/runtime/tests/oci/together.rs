@@ -137,11 +137,21 @@ fn hooks_may_ask_for_the_state() {
 /// Who is at work is waited for; deletion by force ends the container first.
 #[test]
 fn a_container_whose_start_hangs_is_deleted_by_force() {
-    let mut bundle = Bundle::new("together-hangs").args(&["true"]);
+    for manager in ["cgroupfs", "disabled"] {
+        let begun = std::time::Instant::now();
+        deleted_while_it_starts(manager);
+        // It does not wait until it gives up on whoever holds the lock.
+        assert!(begun.elapsed() < Duration::from_secs(9), "{manager}");
+    }
+}
+
+fn deleted_while_it_starts(manager: &str) {
+    let mut bundle = Bundle::new(&format!("together-hangs-{manager}")).args(&["true"]);
     bundle.spec["hooks"] = json!({ "startContainer": [{ "path": "/bin/sleep", "args": ["sleep", "1000"] }] });
     bundle.write();
     let id = bundle.id.as_str();
-    bundle.tinyrun(&["create", "-b", bundle.dir.to_str().unwrap(), id]).says("");
+    let create = ["--cgroup-manager", manager, "create", "-b", bundle.dir.to_str().unwrap(), id];
+    bundle.tinyrun(&create).says("");
     thread::scope(|scope| {
         let start = scope.spawn(|| bundle.tinyrun(&["start", id]));
         // The gate is gone when the program was let go.
@@ -154,7 +164,7 @@ fn a_container_whose_start_hangs_is_deleted_by_force() {
         assert!(!start.is_finished() && !update.is_finished());
         bundle.tinyrun(&["delete", "--force", id]).says("");
         start.join().unwrap();
-        assert_refusals(&[update.join().unwrap()], &["container not running", "does not exist"]);
+        assert_refusals(&[update.join().unwrap()], &["container not running", "does not exist", "no cgroup"]);
     });
     bundle.assert_clean();
 }
