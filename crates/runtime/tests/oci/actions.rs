@@ -1,6 +1,6 @@
 //! What each action, comparison and flag of a filter comes to in a container.
 
-use std::fs;
+use std::{fs, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -173,4 +173,49 @@ fn each_flag_reaches_the_kernel() {
         let call = format!("seccomp(SECCOMP_SET_MODE_FILTER, {told}, ");
         assert!(seen.contains(&call), "{flags:?}: {seen}");
     }
+}
+
+/// A container whose program has this name and makes the call under a rule and a flag.
+fn named(comm: &str, action: &str, flags: &[&str]) -> Bundle {
+    let mut bundle = bundle(&format!("log-{comm}"), &[CALL]);
+    let program = format!("/bin/{comm}");
+    fs::rename(bundle.rootfs("bin/calls"), bundle.rootfs(&program[1..])).unwrap();
+    bundle.spec["process"]["args"][0] = json!(program);
+    filtered(&mut bundle, json!([{ "names": ["getpriority"], "action": action }]), flags);
+    bundle
+}
+
+/// The kernel's log has a line of each call that is let through to be logged, and with the flag of each that is refused.
+#[test]
+fn what_is_to_be_logged_is_in_the_kernels_log() {
+    if !fs::read_to_string("/proc/sys/kernel/seccomp/actions_logged")
+        .is_ok_and(|actions| actions.contains("log"))
+    {
+        return;
+    }
+    let comm = |letter: char| format!("log{letter}{}", std::process::id());
+    let is_logged = |comm: &str| {
+        let said = Command::new("dmesg").output().unwrap();
+        let wanted = [format!("comm=\"{comm}\""), "syscall=140".to_owned()];
+        String::from_utf8_lossy(&said.stdout)
+            .lines()
+            .any(|line| wanted.iter().all(|word| line.contains(word)))
+    };
+    let quiet = named(&comm('q'), "SCMP_ACT_ERRNO", &[]);
+    assert_eq!(outcomes(&quiet)[CALL], "1");
+    for (letter, action, flags) in
+        [('a', "SCMP_ACT_LOG", &[][..]), ('f', "SCMP_ACT_ERRNO", &["SECCOMP_FILTER_FLAG_LOG"])]
+    {
+        let bundle = named(&comm(letter), action, flags);
+        // The kernel writes few lines at once: others that are killed meanwhile may have had them.
+        let logged = (0..30).any(|_| {
+            outcomes(&bundle);
+            is_logged(&comm(letter)) || {
+                std::thread::sleep(Duration::from_millis(500));
+                false
+            }
+        });
+        assert!(logged, "{action} with {flags:?}");
+    }
+    assert!(!is_logged(&comm('q')));
 }
