@@ -391,13 +391,19 @@ fn alive_since(pid: i32) -> Result<Option<u64>> {
     started(&String::from_utf8_lossy(&stat)).ok_or_else(unclear)
 }
 
+/// A flag of field 9 of `/proc/PID/stat`: the process is ending (include/linux/sched.h).
+const PF_EXITING: u32 = 0x4;
+
 /// What `/proc/PID/stat` says; `None` within when the process has ended, `None` when it says nothing.
 fn started(stat: &str) -> Option<Option<u64>> {
     // The command name, in parentheses, may hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some((!matches!(state, "Z" | "X")).then_some(start_time))
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    let start_time = fields.nth(12)?.parse().ok()?;
+    // The first process of a PID namespace is a while on its way out: the others end before it.
+    let ended = matches!(state, "Z" | "X") || flags & PF_EXITING != 0;
+    Some((!ended).then_some(start_time))
 }
 
 #[cfg(test)]
@@ -420,6 +426,18 @@ mod tests {
         let this = Init::of(pid).unwrap();
         assert!(this.open().unwrap().is_some());
         assert!(Init { start_time: this.start_time + 1, ..this }.open().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_first_process_on_its_way_out_has_ended() {
+        let stat = |state: &str, flags: u32| {
+            format!("7 (a) b) {state} 1 2 3 0 -1 {flags} 10 11 12 13 14 15 16 17 18 19 20 0 4711 23 24\n")
+        };
+        assert_eq!(started(&stat("S", 0x40_0000)), Some(Some(4711)));
+        assert_eq!(started(&stat("Z", 0x40_0004)), Some(None));
+        // Exec into it says "the other side ended", and that is why.
+        assert_eq!(started(&stat("S", 0x40_0004)), Some(None));
+        assert_eq!(started("7 (a) S 1"), None);
     }
 
     #[test]

@@ -19,9 +19,10 @@ use std::{
     fs::File,
     io::Write,
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
-use rustix::fs::Mode;
+use rustix::{fs::Mode, io::Errno};
 use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::{
     creds,
@@ -46,6 +47,9 @@ use crate::{
     plan::{Plan, Step, mounts::SourceKind},
     seccomp::Filter,
 };
+
+/// How long the first process waits for a machine that has no memory or no descriptors left.
+const GATE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the child starts with.
 #[derive(Debug)]
@@ -252,7 +256,12 @@ impl Child<'_> {
             let connection = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC);
             let mut sync = match connection {
                 Ok(connection) => Sync::new(connection),
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(Errno::INTR) => continue,
+                // Its creation has been told, and nobody would hear why it ended: it waits until the machine has got something again.
+                Err(Errno::NOMEM | Errno::NOBUFS | Errno::MFILE | Errno::NFILE) => {
+                    std::thread::sleep(GATE_PAUSE);
+                    continue;
+                }
                 Err(error) => return Err(kernel("accept(gate)", &error)),
             };
             match sync.hear()? {
