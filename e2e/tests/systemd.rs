@@ -45,8 +45,8 @@ fn docker_and_containerd_run_on_it_with_systemd() {
         .expect_ok();
     let limits = "docker exec c1 sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max pids.max'";
     assert_eq!(says(limits), "67108864\n50000 100000\n20\n");
-    let unit = "systemctl show --value -p ActiveState,Slice,MemoryMax docker-$(cat @DIR@/id).scope";
-    assert_eq!(says(unit), "system.slice\nactive\n67108864\n");
+    let unit = "systemctl show --value -p ActiveState,Slice,MemoryMax docker-$(cat @DIR@/id).scope | sort";
+    assert_eq!(says(unit), "67108864\nactive\nsystem.slice\n");
     let _ = peer.sh("docker update -m 80m --memory-swap 80m c1").expect_ok();
     assert_eq!(says(limits), "83886080\n50000 100000\n20\n");
     let _ = peer.sh("docker rm -f c1").expect_ok();
@@ -54,11 +54,13 @@ fn docker_and_containerd_run_on_it_with_systemd() {
     // containerd's own client.
     let _ = peer.sh(&format!("cp -a {} @DIR@/root", busybox())).expect_ok();
     let run = format!(
-        "ctr run --rm --runc-binary {} --runc-systemd-cgroup --cgroup te.slice:te:w --memory-limit 67108864 --rootfs @DIR@/root w \
-         sh -c 'cat /sys/fs/cgroup/memory.max'",
+        "ctr run -d --runc-binary {} --runc-systemd-cgroup --cgroup te.slice:te:w --memory-limit 67108864 --rootfs @DIR@/root w \
+         sleep 1000 && systemctl show --value -p MemoryMax te-w.scope",
         tinyrun()
     );
     assert_eq!(says(&run), "67108864\n");
+    let _ = peer.sh("ctr t rm -f w && ctr c rm w").expect_ok();
+    assert_eq!(says("systemctl show --value -p LoadState te-w.scope"), "not-found\n");
     let _ = peer.sh("systemctl stop te.slice");
     peer.end("docker rm -f $(docker ps -aq)");
 }
