@@ -7,7 +7,7 @@ use tinyd_sys::process;
 
 use super::{
     lock::Lock,
-    record::{Place, Root},
+    record::{Place, Record, Root},
     state::{Seen, observe},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 /// `NotFound` (unless forced), `WrongState` for one that runs, all that could not be removed.
 pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     let place = root.place(id)?;
-    let lock = match if force { lock_by_force(&place) } else { place.lock().map(Some) } {
+    let lock = match if force { lock_by_force(root, &place) } else { place.lock().map(Some) } {
         Err(error) if force && error.kind() == Kind::NotFound => {
             place.remove_empty();
             return Ok(Vec::new());
@@ -47,7 +47,8 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     };
     // Read before it is gone.
     let later = place.spec().and_then(|spec| Later::of(id, &seen.record.bundle, &spec));
-    remove(&place, &seen)?;
+    let owns_cgroup = owns_cgroup(root, &place, &seen.record)?;
+    remove(&place, &seen, owns_cgroup)?;
     drop(lock);
     // Half a record, or one whose hooks were refused at its creation, has none to run.
     Ok(later.map_or_else(|_| Vec::new(), |later| later.poststop()))
@@ -55,7 +56,7 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
 
 /// The lock, after the container's processes have been killed where somebody holds it: who starts it or adds a process fails then, and
 /// lets go. None when that does not help, as with a hook on the host that hangs: its container is taken away all the same.
-fn lock_by_force(place: &Place) -> Result<Option<Lock>> {
+fn lock_by_force(root: &Root, place: &Place) -> Result<Option<Lock>> {
     const SHORT: Duration = Duration::from_millis(100);
     const LONG: Duration = Duration::from_secs(10);
     match place.lock_within(SHORT) {
@@ -64,7 +65,9 @@ fn lock_by_force(place: &Place) -> Result<Option<Lock>> {
     }
     // What is in the way of this is told when it is tried again, with the lock.
     if let Ok(record) = place.read() {
-        let _ = record.open_cgroup().and_then(|cgroup| cgroup.kill_all());
+        if owns_cgroup(root, place, &record)? {
+            let _ = record.open_cgroup().and_then(|cgroup| cgroup.kill_all());
+        }
         // Where there is no cgroup.
         let first = record.process.and_then(|first| first.open().ok().flatten());
         let _ = first.map(|first| process::pidfd_signal(first.as_fd(), libc::SIGKILL));
@@ -93,8 +96,21 @@ fn require_nothing_left(place: &Place, unreadable: &Error) -> Result<()> {
     Err(Error::new(Kind::Internal, message))
 }
 
+/// Whether what is in its cgroup is the container's. While it is being created its record names a cgroup that it may yet be refused,
+/// because it is that of another container, which has a process.
+fn owns_cgroup(root: &Root, place: &Place, record: &Record) -> Result<bool> {
+    if record.process.is_some() || record.cgroup.is_empty() {
+        return Ok(true);
+    }
+    let is_anothers = |id: &String| {
+        let other = root.place(id).and_then(|other| other.read());
+        *id != place.id && other.is_ok_and(|other| other.process.is_some() && other.cgroup == record.cgroup)
+    };
+    Ok(!root.ids()?.iter().any(is_anothers))
+}
+
 /// Goes on after a failure, and tells all of them.
-fn remove(place: &Place, seen: &Seen) -> Result<()> {
+fn remove(place: &Place, seen: &Seen, owns_cgroup: bool) -> Result<()> {
     // A record without a configuration, or one that was refused, has no group.
     let rdt = place.spec().and_then(|spec| rdt::group(spec.linux.as_ref(), &place.id)).ok().flatten();
     if seen.record.process.is_none() && place.waits().unwrap_or(false) {
@@ -105,6 +121,7 @@ fn remove(place: &Place, seen: &Seen) -> Result<()> {
         process::kill_and_reap(first.as_fd());
     }
     let cgroup = match seen.record.open_cgroup() {
+        _ if !owns_cgroup => Ok(()),
         Ok(cgroup) => cgroup.remove(),
         // A unit can be there without a cgroup: one that systemd still starts.
         Err(error) if error.kind() == Kind::NotFound => {

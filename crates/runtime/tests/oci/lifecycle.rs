@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::driver::{Bundle, until_stopped};
 
@@ -288,4 +288,24 @@ fn without_a_cgroup_a_creation_that_is_killed_leaves_no_process() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     panic!("it waits for ever");
+}
+
+/// Its record is written before its cgroup is asked for, and it may be killed in between.
+#[test]
+fn a_creation_that_was_killed_has_no_part_in_another_containers_cgroup() {
+    let bundle = Bundle::new("life-shared").args(&["sleep", "1000"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    bundle.tinyrun(&["create", "--bundle", dir, &bundle.id]).says("");
+    bundle.tinyrun(&["start", &bundle.id]).says("");
+    let records = bundle.dir.join("records");
+    let text = fs::read(records.join(&bundle.id).join("state.json")).unwrap();
+    let mut record: Value = serde_json::from_slice(&text).unwrap();
+    record["process"] = Value::Null;
+    let other = records.join("test-killed-creation");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("state.json"), record.to_string()).unwrap();
+    bundle.tinyrun(&["delete", "--force", "test-killed-creation"]).says("");
+    assert!(!other.exists());
+    assert_eq!(bundle.state()["status"], "running");
 }
