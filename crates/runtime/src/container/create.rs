@@ -20,7 +20,7 @@ use crate::{
     caller::Caller,
     cgroup::{self, CgroupManager, systemd},
     launch::{self, Extra, Fds, Gate, Launch, Prepared, Refused, Stdio, kernel, step},
-    plan::{self, annotations},
+    plan::annotations,
 };
 
 /// How a container is created.
@@ -87,7 +87,6 @@ pub(super) struct Bundle {
 pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<String>> {
     let place = root.place(id)?;
     let mut bundle = Bundle::read(options)?;
-    bundle.protect_runtime()?;
     let wants_terminal = bundle.wants_terminal();
     if wants_terminal && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
@@ -248,7 +247,8 @@ fn drop_nulls(value: &mut Value) -> bool {
 }
 
 impl Bundle {
-    /// Reads the configuration of a bundle.
+    /// Reads the configuration of a bundle. Where the container could write this program's file, the process begins again first: see
+    /// [`seal::protect`].
     ///
     /// # Errors
     /// `NotFound`, or `InvalidArgument` with the place in the file.
@@ -264,30 +264,17 @@ impl Bundle {
             Error::new(kind, format!("open {}: {error}", path.display())).of_field(field)
         })?;
         let bytes = fs::read_limited(OwnedFd::from(file), BYTES_MAX).map_err(step("read config.json"))?;
+        let caller = Caller::of_this_process()?;
+        // Before the whole of it is read: it is read again in the next life.
+        seal::protect(&bytes, caller)?;
         let (mut spec, bytes) =
             parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
         annotations::apply(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok())?;
-        Ok(Bundle { dir, spec, bytes, caller: Caller::of_this_process()? })
+        Ok(Bundle { dir, spec, bytes, caller })
     }
 
     pub(super) fn wants_terminal(&self) -> bool {
         self.spec.process.as_ref().is_some_and(|process| process.terminal)
-    }
-
-    /// Keeps the runtime's own file out of the container's reach, when its root could write it.
-    pub(super) fn protect_runtime(&self) -> Result<()> {
-        if self.caller.is_rootless() || self.root_is_the_hosts() {
-            return seal::require_unwritable_image(self.caller);
-        }
-        Ok(())
-    }
-
-    /// Whether the container's root may write what belongs to the host's root.
-    fn root_is_the_hosts(&self) -> bool {
-        let Some(linux) = &self.spec.linux else { return true };
-        let namespaces = plan::namespaces::plan(linux).ok();
-        let ids = namespaces.and_then(|namespaces| namespaces.ids);
-        ids.is_none_or(|ids| ids.uids.iter().any(|range| range.outside == 0))
     }
 }
 

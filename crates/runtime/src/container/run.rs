@@ -34,7 +34,6 @@ pub struct RunOptions {
 pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) -> Result<u8> {
     let (place, options, detach) = (root.place(id)?, &run.create, run.detach);
     let mut bundle = Bundle::read(options)?;
-    bundle.protect_runtime()?;
     let terminal = bundle.wants_terminal();
     if terminal && detach && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));

@@ -13,7 +13,8 @@ use std::{
 };
 
 use rustix::fs::{Access, AtFlags, CWD, MemfdFlags, SealFlags, accessat};
-use tinyd_core::{Error, Kind, Result};
+use serde::Deserialize;
+use tinyd_core::{Error, Kind, Result, oci};
 use tinyd_sys::{
     mount::{self, Attr},
     process::{self, Strings},
@@ -26,6 +27,46 @@ use crate::{
 
 /// Says that this is the second execution, so that there is never a third.
 const MARK: &str = "TINYRUN_SEALED=1";
+
+/// What has to be known of a configuration for that.
+#[derive(Default, Deserialize)]
+struct Peek {
+    #[serde(default)]
+    linux: Option<PeekLinux>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PeekLinux {
+    uid_mappings: Option<Vec<oci::IdMapping>>,
+    namespaces: Option<Vec<oci::Namespace>>,
+}
+
+impl Peek {
+    /// Whether the container's root may write what belongs to the host's root. In doubt it may: what is wrong with the configuration
+    /// is told by who reads all of it.
+    fn root_is_the_hosts(&self) -> bool {
+        let Some(linux) = &self.linux else { return true };
+        let is_new_user = |namespace: &oci::Namespace| {
+            namespace.kind == oci::NamespaceKind::User && namespace.path.as_deref().is_none_or(str::is_empty)
+        };
+        let maps = linux.uid_mappings.as_deref().unwrap_or_default();
+        let has_users = linux.namespaces.iter().flatten().any(is_new_user);
+        !has_users || maps.is_empty() || maps.iter().any(|range| range.host_id == 0)
+    }
+}
+
+/// Keeps the runtime's own file out of the container's reach, when its root could write it.
+///
+/// # Errors
+/// As [`require_unwritable_image`].
+pub(super) fn protect(config: &[u8], caller: Caller) -> Result<()> {
+    let peek = || serde_json::from_slice::<Peek>(config).unwrap_or_default();
+    if caller.is_rootless() || peek().root_is_the_hosts() {
+        return require_unwritable_image(caller);
+    }
+    Ok(())
+}
 
 /// Comes back when this process's image cannot be written through /proc. Otherwise the process begins again from one that cannot.
 ///
@@ -87,4 +128,32 @@ fn sealed_copy() -> Result<OwnedFd> {
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(&file, seals).map_err(failed)?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_the_hosts(config: &str) -> bool {
+        serde_json::from_slice::<Peek>(config.as_bytes()).unwrap_or_default().root_is_the_hosts()
+    }
+
+    #[test]
+    fn the_hosts_root_is_who_is_not_mapped_elsewhere() {
+        let with = |host: u32, namespaces: &str| {
+            format!(
+                r#"{{"x":1,"linux":{{"uidMappings":[{{"containerID":0,"hostID":{host},"size":9}}],"namespaces":{namespaces}}}}}"#
+            )
+        };
+        let user = r#"[{"type":"mount"},{"type":"user"}]"#;
+        assert!(!is_the_hosts(&with(100_000, user)));
+        assert!(!is_the_hosts(&with(100_000, r#"[{"type":"user","path":""}]"#)));
+        assert!(is_the_hosts(&with(0, user)));
+        assert!(is_the_hosts(&with(100_000, r#"[{"type":"user","path":"/proc/1/ns/user"}]"#)));
+        assert!(is_the_hosts(&with(100_000, "null")));
+        for config in ["{}", "nonsense", r#"{"linux":null}"#, r#"{"linux":{"namespaces":[{"type":"user"}]}}"#]
+        {
+            assert!(is_the_hosts(config), "{config}");
+        }
+    }
 }
