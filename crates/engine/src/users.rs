@@ -6,14 +6,16 @@
 
 use std::{
     io::Read,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2},
+    fs::{CWD, FileType, Mode, OFlags, fstat, openat},
     io::Errno,
 };
 use tinyd_core::{Error, Kind, Result, config::User, wire::Rootfs};
+use tinyd_sys::path::open_in_root;
 
 /// The most of a file that is read, in bytes.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -85,14 +87,16 @@ fn read(roots: &[PathBuf], name: &str) -> Result<String> {
 /// `None` is a file that is there and is no regular file: a whiteout, or a trap.
 fn read_one(root: &Path, name: &str) -> rustix::io::Result<Option<String>> {
     let dir = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let open = |flags| {
+        let opened = open_in_root(dir.as_fd(), Path::new(name), flags);
+        opened.map_err(|error| error.errno().map_or(Errno::IO, Errno::from_raw_os_error))
+    };
     // Looked at before it is opened: opening a device or a pipe can already do something.
-    let path = openat2(&dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let path = open(OFlags::PATH)?;
     if FileType::from_raw_mode(fstat(&path)?.st_mode) != FileType::RegularFile {
         return Ok(None);
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = openat2(&dir, name, flags, Mode::empty(), resolve)?;
+    let file = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
     if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
         return Ok(None);
     }
@@ -200,6 +204,34 @@ mod tests {
         assert_eq!(find("33:7").unwrap().gid, 7);
         assert_eq!(look_up(None, PASSWD, GROUP).unwrap().home, "/root");
         assert_eq!(look_up(None, "", "").unwrap(), Identity { home: "/".into(), ..Identity::default() });
+    }
+
+    /// openat2 says EAGAIN of a path with `..` while anything at all is renamed.
+    #[test]
+    fn renames_elsewhere_do_not_keep_passwd_from_being_read() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let work = std::env::temp_dir().join(format!("tinyd-users-renames-{}", std::process::id()));
+        let root = work.join("root");
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        symlink("../real", root.join("etc/passwd")).unwrap();
+        crate::files::write(&root.join("real"), PASSWD.as_bytes()).unwrap();
+        let (one, other) = (work.join("one"), work.join("other"));
+        std::fs::create_dir(&one).unwrap();
+        let done = AtomicBool::new(false);
+        let wrong = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::fs::rename(&one, &other).unwrap();
+                    std::fs::rename(&other, &one).unwrap();
+                }
+            });
+            let wrong = (0..20_000).find_map(|_| read_one(&root, "etc/passwd").err());
+            done.store(true, Ordering::Relaxed);
+            wrong
+        });
+        tinyd_image::tree::remove(&work).unwrap();
+        assert_eq!(wrong, None);
     }
 
     #[test]
