@@ -14,12 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+};
 use tinyd_core::{Error, Kind, Result};
 
 use super::message::{self, CALL, ERROR, JOB_REMOVED, Message, PRELUDE, REPLY, SIGNAL, Value};
 
 /// How long everything may take that is asked of one connection: starting and stopping units is quick, unless systemd is not well.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a job's end is waited for before it is asked whether there still is one.
+const QUIET: Duration = Duration::from_secs(1);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
@@ -205,8 +211,36 @@ impl Bus {
                 return Ok(signal.body.get(3).and_then(Value::text).unwrap_or_default().to_owned());
             }
             self.signals.clear();
+            if self.is_quiet()? && !self.has_job(&job)? && !self.signals.iter().any(of_job) {
+                // It is over, and nobody told: what it was for shows how it went.
+                return Ok("done".to_owned());
+            }
+            if !self.signals.is_empty() {
+                continue;
+            }
             let message = self.receive()?;
             self.keep(message);
+        }
+    }
+
+    /// Whether nothing is said for a second, or until the end of patience.
+    fn is_quiet(&self) -> Result<bool> {
+        let left = self.deadline.saturating_duration_since(Instant::now()).min(QUIET);
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            Ok(ready) => Ok(ready == 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(unavailable(error.into())),
+        }
+    }
+
+    /// Whether a job is still to be done.
+    fn has_job(&mut self, path: &str) -> Result<bool> {
+        let id = path.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or_default();
+        match self.manager("GetJob", vec![Value::U32(id)]) {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.is(".NoSuchJob") => Ok(false),
+            Err(refusal) => Err(refusal.of("ask for the job")),
         }
     }
 
