@@ -45,7 +45,8 @@ fn docker_and_containerd_run_on_it_with_systemd() {
         .expect_ok();
     let limits = "docker exec c1 sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max pids.max'";
     assert_eq!(says(limits), "67108864\n50000 100000\n20\n");
-    let unit = "systemctl show --value -p ActiveState,Slice,MemoryMax docker-$(cat @DIR@/id).scope | LC_ALL=C sort";
+    let unit =
+        "systemctl show --value -p ActiveState,Slice,MemoryMax docker-$(cat @DIR@/id).scope | LC_ALL=C sort";
     assert_eq!(says(unit), "67108864\nactive\nsystem.slice\n");
     let _ = peer.sh("docker update -m 80m --memory-swap 80m c1").expect_ok();
     assert_eq!(says(limits), "83886080\n50000 100000\n20\n");
