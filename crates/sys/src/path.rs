@@ -39,9 +39,9 @@ pub fn open_beneath(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<O
     openat2(dir, path, flags, resolve).ask(format_args!("openat2({path:?}, beneath)"))
 }
 
-/// How often a path is looked up while things are renamed elsewhere: 128 were too few beside two threads that exchange names without a
-/// pause, where nine of ten look-ups can fail. One takes some ten microseconds.
-const LOOKUPS_MAX: u32 = 8192;
+/// How often a path is looked up while things are renamed elsewhere: 128 times were once too few beside two threads that exchange names
+/// without a pause. How many are enough was not measured; these are sixty times as many.
+const LOOKUPS_MAX: u32 = 7680;
 
 /// openat2(2); a rename elsewhere that the kernel could not rule out as an attack (EAGAIN) is tried again.
 fn openat2(dir: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
