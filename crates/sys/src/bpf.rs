@@ -322,6 +322,7 @@ mod tests {
         while !DONE.load(Ordering::Relaxed) {
             // SAFETY: the thread has not been joined, so its name is its own, even when it has ended.
             unsafe { libc::pthread_kill(loader.as_pthread_t(), libc::SIGUSR2) };
+            // Signals without a pause would end every try before the verifier has come through.
             std::thread::sleep(Duration::from_millis(5));
         }
         let failed = loader.join().unwrap();

@@ -257,8 +257,9 @@ impl Child<'_> {
             let mut sync = match connection {
                 Ok(connection) => Sync::new(connection),
                 Err(Errno::INTR) => continue,
-                // Its creation has been told, and nobody would hear why it ended: it waits until the machine has got something again.
+                // Its creation has been told, and nobody would hear why it ended.
                 Err(Errno::NOMEM | Errno::NOBUFS | Errno::MFILE | Errno::NFILE) => {
+                    // Until the machine has got something again, of which the kernel tells nobody.
                     std::thread::sleep(GATE_PAUSE);
                     continue;
                 }

@@ -211,6 +211,7 @@ fn what_is_to_be_logged_is_in_the_kernels_log() {
         let logged = (0..30).any(|_| {
             outcomes(&bundle);
             is_logged(&comm(letter)) || {
+                // Until it writes again: the next line is written only for a new try.
                 std::thread::sleep(Duration::from_millis(500));
                 false
             }

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use crate::driver::{Bundle, Said};
+use crate::driver::{Bundle, Said, wait_for};
 
 /// What the caller has open beside its streams: a file, directories that would lead out, a descriptor far up, all inherited.
 fn with_much_open(file: &str) -> String {
@@ -106,9 +106,8 @@ impl Case {
     }
 
     fn until_it_is(&self, pid: &str, program: &str) {
-        while fs::read_link(format!("/proc/{pid}/exe")).unwrap() != Path::new(program) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        let exe = format!("/proc/{pid}/exe");
+        wait_for(program, || fs::read_link(&exe).unwrap() == Path::new(program));
     }
 }
 

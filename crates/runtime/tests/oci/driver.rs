@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -160,14 +160,17 @@ pub(crate) fn until_stopped(bundle: &Bundle) {
 
 /// The same for whoever asks in another way.
 pub(crate) fn until_stopped_by(state: impl Fn() -> Said) {
-    for _ in 0..500 {
-        if state().out.contains("\"stopped\"") {
-            return;
-        }
-        // The state is derived from the kernel each time that it is asked.
-        sleep(Duration::from_millis(10));
+    wait_for("the end of the first process", || state().out.contains("\"stopped\""));
+}
+
+/// Waits until something is so, ten seconds at most: for what nobody tells of, because it is another process's child or in a file.
+pub(crate) fn wait_for(what: &str, is: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what} does not come");
+        // The kernel is asked again, and has the CPU meanwhile.
+        sleep(Duration::from_millis(2));
     }
-    panic!("it does not stop: {:?}", state());
 }
 
 impl Said {

@@ -1,10 +1,10 @@
 //! `exec`: what each of its options does, as seen from inside.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use serde_json::json;
 
-use crate::driver::{Bundle, Said, until_stopped};
+use crate::driver::{Bundle, Said, until_stopped, wait_for};
 
 fn running(name: &str) -> Bundle {
     let bundle = Bundle::new(name).args(&["sleep", "1000"]);
@@ -118,12 +118,7 @@ fn a_paused_container_takes_a_process_only_when_told_and_runs_it_later() {
         let waiting = scope.spawn(|| exec(&bundle, &["--ignore-paused"], &["echo", "late"]));
         // It is in the container's cgroup, and waits there.
         let inside = || bundle.tinyrun(&["ps", "--format", "json", &bundle.id]).out.matches(',').count();
-        for _ in 0..1000 {
-            if inside() > 0 || waiting.is_finished() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for("the process that is added", || inside() > 0 || waiting.is_finished());
         assert!(!waiting.is_finished());
         bundle.tinyrun(&["resume", &bundle.id]).says("");
         waiting.join().unwrap()

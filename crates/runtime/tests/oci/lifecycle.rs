@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::driver::{Bundle, until_stopped};
+use crate::driver::{Bundle, until_stopped, wait_for};
 
 #[test]
 fn the_exit_status_is_the_containers() {
@@ -280,14 +280,7 @@ fn without_a_cgroup_a_creation_that_is_killed_leaves_no_process() {
     assert_eq!(bundle.state()["status"], "creating");
     assert!(waiting());
     bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
-    for _ in 0..1000 {
-        if !waiting() {
-            return;
-        }
-        // It is not this process's child, so there is nothing to wait for but /proc.
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    panic!("it waits for ever");
+    wait_for("the end of the process that waits", || !waiting());
 }
 
 /// Its record is written before its cgroup is asked for, and it may be killed in between.

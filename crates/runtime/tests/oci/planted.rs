@@ -13,7 +13,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    driver::{Bundle, tinyrun},
+    driver::{Bundle, tinyrun, wait_for},
     seccomp::asked,
 };
 
@@ -258,9 +258,7 @@ fn the_file_of_a_runtime_that_joins_cannot_be_written() {
         .spawn()
         .unwrap();
     let joins = Beside(joins);
-    while fs::read(&ready).unwrap().is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    wait_for("the program's word", || !fs::read(&ready).unwrap().is_empty());
     // The child that joined was a copy of this process until it executed its program.
     let exe = format!("/proc/{}/exe", joins.0.id());
     // ETXTBSY would only hold while it is executed.
@@ -298,9 +296,8 @@ fn no_descriptor_of_the_host_is_left_at_the_gate() {
         );
     }
     bundle.tinyrun(&["start", &bundle.id]).says("");
-    while fs::read_link(format!("/proc/{pid}/exe")).unwrap() != Path::new("/bin/busybox") {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    let exe = format!("/proc/{pid}/exe");
+    wait_for("the program", || fs::read_link(&exe).unwrap() == Path::new("/bin/busybox"));
     assert_eq!(open(&pid).len(), 3);
 }
 

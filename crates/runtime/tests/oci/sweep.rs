@@ -6,10 +6,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    time::{Duration, Instant},
 };
 
-use crate::driver::{Bundle, Said};
+use crate::driver::{Bundle, Said, wait_for};
 
 /// What is done with the container before, and then under strace.
 #[derive(Clone, Copy)]
@@ -97,15 +96,6 @@ fn is_traced(trace: &Path) -> bool {
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
         line.starts_with(b"strace") && String::from_utf8_lossy(&line).contains(trace.to_str().unwrap())
     })
-}
-
-fn wait_for(what: &str, is: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what} does not come");
-        // Nobody tells of a process that is not one's child: /proc is asked again.
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Waits until no process of the container is left.

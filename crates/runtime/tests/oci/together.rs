@@ -4,7 +4,7 @@ use std::{fs, thread, time::Duration};
 
 use serde_json::json;
 
-use crate::driver::{Bundle, Said};
+use crate::driver::{Bundle, Said, wait_for};
 
 /// The same command by many at once.
 fn all_at_once(count: usize, command: impl Fn() -> Said + Sync) -> Vec<Said> {
@@ -156,9 +156,7 @@ fn deleted_while_it_starts(manager: &str) {
         let start = scope.spawn(|| bundle.tinyrun(&["start", id]));
         // The gate is gone when the program was let go.
         let gate = bundle.dir.join("records").join(id).join("gate");
-        while gate.exists() {
-            thread::sleep(Duration::from_millis(2));
-        }
+        wait_for("the end of the gate", || !gate.exists());
         let update = scope.spawn(|| bundle.tinyrun(&["update", "--pids-limit", "9", id]));
         bundle.tinyrun(&["kill", id, "USR1"]);
         assert!(!start.is_finished() && !update.is_finished());
