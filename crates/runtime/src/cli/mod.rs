@@ -1,8 +1,6 @@
 //! The OCI command line: a drop-in for runc. Reads arguments, calls one verb, prints, exits. Everything that it says goes to
 //! stderr (and the log file, as engines read it); stdout is data.
 
-#![expect(clippy::print_stdout, reason = "the command line talks")]
-
 mod args;
 mod help;
 mod log;
@@ -58,12 +56,10 @@ pub fn main() -> ExitCode {
 
 fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
     if global.has("version") {
-        print!("{}", help::version());
-        return Ok(0);
+        return report::print(&help::version());
     }
     if args.is_empty() || global.has("help") {
-        print!("{}", help::overview());
-        return Ok(0);
+        return report::print(&help::overview());
     }
     let (manager, rootless) = (manager(global)?, rootless(global)?);
     let name = args.remove(0);
@@ -75,8 +71,7 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
         given.words.push(word);
     }
     if given.has("help") {
-        print!("{}", help::of(verb));
-        return Ok(0);
+        return report::print(&help::of(verb));
     }
     let world = World { root: Root::new(global.get("root").map(PathBuf::from)), manager, rootless, log };
     (verb.run)(&world, &given)

@@ -1,6 +1,6 @@
 //! What verbs print: JSON, tables, and a configuration to begin with.
 
-use std::path::Path;
+use std::{io::Write, path::Path};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tinyd_core::{
     Error, Kind, Result, oci,
     seccomp_profile::{Action, Op},
 };
-use tinyd_sys::creds::CAPABILITIES;
+use tinyd_sys::{creds::CAPABILITIES, process::end_at_broken_pipe};
 
 use super::{World, args::Given};
 use crate::{
@@ -18,27 +18,33 @@ use crate::{
     seccomp,
 };
 
+/// Prints a text whole. Where its reader has gone this ends as other tools do, by SIGPIPE: whatever was asked for has been done by then.
+///
+/// # Errors
+/// The kernel's refusal, such as that of a disk that is full.
+pub(super) fn print(text: &str) -> Result<u8> {
+    end_at_broken_pipe();
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map(|()| 0).map_err(|error| kernel("write to stdout", &error))
+}
+
 /// Prints a value as JSON.
-#[expect(clippy::print_stdout, reason = "data for stdout")]
 pub(super) fn json<T: Serialize>(value: &T) -> Result<u8> {
     let text = serde_json::to_string_pretty(value).map_err(|error| kernel("write JSON", &error))?;
-    println!("{text}");
-    Ok(0)
+    print(&(text + "\n"))
 }
 
 /// Prints a value as JSON on a line of its own, at once: a reader follows.
 pub(super) fn line(value: &Value) -> Result<()> {
-    use std::io::Write as _;
-    let written = writeln!(std::io::stdout().lock(), "{value}");
-    written.map_err(|error| kernel("write JSON", &error))
+    print(&format!("{value}\n")).map(drop)
 }
 
 /// Prints the list of containers.
-#[expect(clippy::print_stdout, reason = "data for stdout")]
 pub(super) fn list(world: &World, given: &Given) -> Result<u8> {
     if given.has("quiet") {
-        container::ids(&world.root)?.iter().for_each(|id| println!("{id}"));
-        return Ok(0);
+        let ids = container::ids(&world.root)?;
+        return print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>());
     }
     let is_json = is_json(given)?;
     let all = container::list(&world.root, is_json)?;
@@ -50,12 +56,10 @@ pub(super) fn list(world: &World, given: &Given) -> Result<u8> {
         [one.id, one.pid.to_string(), status, one.bundle, one.created, one.owner]
     });
     let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-    print!("{}", table([head].into_iter().chain(rows).collect()));
-    Ok(0)
+    print(&table([head].into_iter().chain(rows).collect()))
 }
 
 /// Prints the processes of a container.
-#[expect(clippy::print_stdout, reason = "data for stdout")]
 pub(super) fn processes(world: &World, given: &Given) -> Result<u8> {
     let is_json = is_json(given)?;
     let (id, args) = given.words.split_first().ok_or_else(|| Error::invalid("ID", "it is needed"))?;
@@ -64,8 +68,7 @@ pub(super) fn processes(world: &World, given: &Given) -> Result<u8> {
     }
     // What comes after -- is for ps as well.
     let args = if args.first().is_some_and(|first| first == "--") { &args[1..] } else { args };
-    print!("{}", container::ps(&world.root, id, args)?);
-    Ok(0)
+    print(&container::ps(&world.root, id, args)?)
 }
 
 fn is_json(given: &Given) -> Result<bool> {

@@ -1,6 +1,11 @@
 //! The command line of every verb: help, options before and after the id, and what is none.
 
-use crate::driver::{Bundle, Said};
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{Command, Output, Stdio},
+};
+
+use crate::driver::{Bundle, Said, tinyrun};
 
 /// Every verb, as the help lists them, and words that make each whole.
 fn verbs(bundle: &Bundle) -> Vec<(String, &'static [&'static str])> {
@@ -105,4 +110,59 @@ fn options_stand_before_and_after_the_id() {
     bundle.tinyrun(&["delete", id, "--force"]).says("");
     bundle.tinyrun(&["run", "-d", id, "-b", dir]).says("");
     bundle.tinyrun(&["delete", "-f", id]).says("");
+}
+
+/// Everything that prints, with an id where it takes one.
+const PRINTING: [&[&str]; 12] = [
+    &["--version"],
+    &["--help"],
+    &["state", "--help"],
+    &["features"],
+    &["list"],
+    &["list", "-q"],
+    &["list", "-f", "json"],
+    &["state", "ID"],
+    &["ps", "ID"],
+    &["ps", "-f", "json", "ID"],
+    &["events", "--stats", "ID"],
+    &["events", "ID"],
+];
+
+fn printed_to(bundle: &Bundle, words: &[&str], stdout: Stdio) -> Output {
+    let words = words.iter().map(|word| if *word == "ID" { bundle.id.as_str() } else { word });
+    let mut tinyrun = Command::new(tinyrun());
+    tinyrun.arg("--root").arg(bundle.dir.join("records")).args(words);
+    tinyrun
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap()
+}
+
+/// It panicked.
+#[test]
+fn what_cannot_be_printed_is_said_and_a_reader_who_has_gone_is_not() {
+    const SIGPIPE: i32 = 13;
+    let bundle = Bundle::new("line-print").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    for words in PRINTING {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let said = printed_to(&bundle, words, full.into());
+        let error = "tinyrun: write to stdout: No space left on device (os error 28)\n";
+        assert_eq!(
+            (said.status.code(), String::from_utf8_lossy(&said.stderr)),
+            (Some(1), error.into()),
+            "{words:?}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let said = printed_to(&bundle, words, writer.into());
+        let ended = (said.status.signal(), String::from_utf8_lossy(&said.stderr));
+        assert_eq!(ended, (Some(SIGPIPE), "".into()), "{words:?}");
+        assert_eq!(bundle.state()["status"], "running");
+    }
 }
