@@ -1,6 +1,7 @@
 //! The OCI command line: a drop-in for runc. Reads arguments, calls one verb, prints, exits. Everything that it says goes to
 //! stderr (and the log file, as engines read it); stdout is data.
 
+mod actions;
 mod args;
 mod help;
 mod log;

@@ -38,7 +38,7 @@ pub(super) const OPTIONS: &[Opt] = &[
 
 /// Runs the verb.
 pub(super) fn run(world: &World, given: &Given) -> Result<u8> {
-    let id = super::verbs::id(given)?;
+    let id = super::actions::id(given)?;
     let change = change(given)?;
     if change == oci::Resources::default() {
         return Err(Error::invalid("limits", "none is given: see tinyrun update --help"));

@@ -1,22 +1,13 @@
-//! The verbs: their options, and what each calls.
+//! The verbs: their words and options, as a table.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use tinyd_core::{Error, Result, config::Signal};
+use tinyd_core::{Error, Result};
 
 use super::{
-    World,
+    World, actions,
     args::{Given, Opt, Until, switch, value},
-    regex::Regex,
     report, update,
 };
-use crate::{
-    container::{self, CreateOptions, ExecOptions, MountsChange, RunOptions},
-    launch::{Extra, Fds},
-};
+use crate::container;
 
 /// One verb of the command line.
 pub(super) struct Verb {
@@ -125,7 +116,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun create --bundle /srv/web web",
         options: CREATE,
         until: Until::End,
-        run: create,
+        run: actions::create,
     },
     Verb {
         name: "run",
@@ -134,7 +125,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun run --bundle /srv/web web",
         options: RUN,
         until: Until::End,
-        run,
+        run: actions::run,
     },
     Verb {
         name: "start",
@@ -143,7 +134,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun start web",
         options: &[HELP],
         until: Until::End,
-        run: |world, given| container::start(&world.root, id(given)?).map(|()| 0),
+        run: |world, given| container::start(&world.root, actions::id(given)?).map(|()| 0),
     },
     Verb {
         name: "exec",
@@ -152,7 +143,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun exec --tty web sh",
         options: EXEC,
         until: Until::FirstWord,
-        run: exec,
+        run: actions::exec,
     },
     Verb {
         name: "state",
@@ -161,7 +152,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun state web",
         options: &[HELP],
         until: Until::End,
-        run: |world, given| report::json(&container::state(&world.root, id(given)?)?),
+        run: |world, given| report::json(&container::state(&world.root, actions::id(given)?)?),
     },
     Verb {
         name: "kill",
@@ -170,7 +161,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun kill web KILL",
         options: &[switch("all", "to every process").short("a"), REGEX, HELP],
         until: Until::End,
-        run: kill,
+        run: actions::kill,
     },
     Verb {
         name: "delete",
@@ -179,7 +170,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun delete --force web",
         options: &[switch("force", "kill it first").short("f"), REGEX, HELP],
         until: Until::End,
-        run: delete,
+        run: actions::delete,
     },
     Verb {
         name: "list",
@@ -206,7 +197,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun pause web",
         options: &[HELP],
         until: Until::End,
-        run: |world, given| container::pause(&world.root, id(given)?).map(|()| 0),
+        run: |world, given| container::pause(&world.root, actions::id(given)?).map(|()| 0),
     },
     Verb {
         name: "resume",
@@ -215,7 +206,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun resume web",
         options: &[HELP],
         until: Until::End,
-        run: |world, given| container::resume(&world.root, id(given)?).map(|()| 0),
+        run: |world, given| container::resume(&world.root, actions::id(given)?).map(|()| 0),
     },
     Verb {
         name: "update",
@@ -233,7 +224,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun events --stats web",
         options: EVENTS,
         until: Until::End,
-        run: events,
+        run: actions::events,
     },
     Verb {
         name: "mounts",
@@ -242,7 +233,7 @@ pub(super) const VERBS: &[Verb] = &[
         example: "tinyrun mounts add web mounts.json",
         options: &[HELP],
         until: Until::End,
-        run: mounts,
+        run: actions::mounts,
     },
     Verb {
         name: "features",
@@ -275,159 +266,4 @@ pub(super) fn find(name: &str) -> Result<&'static Verb> {
         .iter()
         .find(|verb| verb.name == name)
         .ok_or_else(|| Error::invalid("command", format!("{name:?} is not known: see tinyrun --help")))
-}
-
-/// The one word that most verbs take.
-pub(super) fn id(given: &Given) -> Result<&str> {
-    match given.words.as_slice() {
-        [id] => Ok(id),
-        [] => Err(Error::invalid("ID", "it is needed")),
-        [_, more, ..] => Err(Error::invalid("arguments", format!("{more:?} is one too many"))),
-    }
-}
-
-/// The descriptors that are kept.
-fn fds(given: &Given, activated: bool) -> Result<Fds> {
-    /// More than this no process may have by default.
-    const FDS_MAX: u32 = 1 << 20;
-    let text = given.get("preserve-fds").unwrap_or("0");
-    let count = text.parse().ok().filter(|count| *count <= FDS_MAX);
-    let bad = || Error::invalid("--preserve-fds", format!("{text:?} is not a number of descriptors"));
-    container::kept_fds(count.ok_or_else(bad)?, activated)
-}
-
-fn create_options(world: &World, given: &Given) -> Result<CreateOptions> {
-    Ok(CreateOptions {
-        manager: world.manager,
-        rootless: world.rootless,
-        extra: Extra {
-            fds: fds(given, true)?,
-            no_pivot: given.has("no-pivot"),
-            no_new_keyring: given.has("no-new-keyring"),
-        },
-        bundle: given.get("bundle").map(PathBuf::from),
-        config: given.get("config").map(PathBuf::from),
-        pid_file: given.get("pid-file").map(PathBuf::from),
-        console_socket: given.get("console-socket").filter(|path| !path.is_empty()).map(PathBuf::from),
-        failpoint: given.get("failpoint").unwrap_or_default().to_owned(),
-    })
-}
-
-fn create(world: &World, given: &Given) -> Result<u8> {
-    let warnings = container::create(&world.root, id(given)?, &create_options(world, given)?)?;
-    world.log.warn(&warnings);
-    Ok(0)
-}
-
-fn run(world: &World, given: &Given) -> Result<u8> {
-    let warn = |warnings: &[String]| world.log.warn(warnings);
-    let options = RunOptions {
-        create: create_options(world, given)?,
-        detach: given.has("detach"),
-        keep: given.has("keep"),
-        no_subreaper: given.has("no-subreaper"),
-    };
-    container::run(&world.root, id(given)?, &options, warn)
-}
-
-fn exec(world: &World, given: &Given) -> Result<u8> {
-    let (id, args) = given.words.split_first().ok_or_else(|| Error::invalid("ID", "it is needed"))?;
-    let process = given.get("process").map(PathBuf::from);
-    if process.is_none() && args.is_empty() {
-        return Err(Error::invalid("COMMAND", "it is needed"));
-    }
-    let options = ExecOptions {
-        process,
-        args: args.to_vec(),
-        tty: given.has("tty"),
-        cwd: given.get("cwd").map(str::to_owned),
-        env: given.all("env"),
-        user: given.get("user").map(str::to_owned),
-        caps: given.all("cap"),
-        no_new_privs: given.get("no-new-privs").map(|value| value != "false"),
-        additional_gids: given.all("additional-gids"),
-        apparmor: given.get("apparmor").map(str::to_owned),
-        process_label: given.get("process-label").map(str::to_owned),
-        cgroups: given.all("cgroup"),
-        ignore_paused: given.has("ignore-paused"),
-        detach: given.has("detach"),
-        pid_file: given.get("pid-file").map(PathBuf::from),
-        console_socket: given.get("console-socket").filter(|path| !path.is_empty()).map(PathBuf::from),
-        fds: fds(given, false)?,
-    };
-    container::exec(&world.root, id, &options, |warnings| world.log.warn(warnings))
-}
-
-fn kill(world: &World, given: &Given) -> Result<u8> {
-    let (id, signal) = match given.words.as_slice() {
-        [id] => (id, "TERM"),
-        [id, signal] => (id, signal.as_str()),
-        [] => return Err(Error::invalid("ID", "it is needed")),
-        [_, _, more, ..] => return Err(Error::invalid("arguments", format!("{more:?} is one too many"))),
-    };
-    // Nobody gets signal 0; it asks whether there is somebody.
-    let number = if signal == "0" { 0 } else { Signal::parse("SIGNAL", signal)?.number() };
-    each(world, given, id, |id| container::kill(&world.root, id, number, given.has("all")))
-}
-
-fn mounts(world: &World, given: &Given) -> Result<u8> {
-    let [change, id, file] = given.words.as_slice() else {
-        return Err(Error::invalid(
-            "arguments",
-            "they are add or remove, an ID, and a file with mounts as JSON",
-        ));
-    };
-    let change = match change.as_str() {
-        "add" => MountsChange::Add,
-        "remove" => MountsChange::Remove,
-        other => return Err(Error::invalid("arguments", format!("{other:?} is neither add nor remove"))),
-    };
-    let warnings = container::change_mounts(&world.root, id, change, Path::new(file))?;
-    world.log.warn(&warnings);
-    Ok(0)
-}
-
-fn delete(world: &World, given: &Given) -> Result<u8> {
-    each(world, given, id(given)?, |id| {
-        let warnings = container::delete(&world.root, id, given.has("force"))?;
-        world.log.warn(&warnings);
-        Ok(())
-    })
-}
-
-/// Does it with the container of this id, or with every one that it matches: goes on after a failure, and tells all of them.
-fn each(world: &World, given: &Given, id: &str, act: impl Fn(&str) -> Result<()>) -> Result<u8> {
-    if !given.has("regex") {
-        return act(id).map(|()| 0);
-    }
-    let regex = Regex::parse(id)?;
-    let ids = container::ids(&world.root)?;
-    let errors: Vec<Error> =
-        ids.iter().filter(|id| regex.matches(id)).filter_map(|id| act(id).err()).collect();
-    match errors.as_slice() {
-        [] => Ok(0),
-        [first, ..] => {
-            let lines: Vec<String> = errors.iter().map(Error::to_string).collect();
-            Err(Error::new(first.kind(), lines.join("; ")))
-        }
-    }
-}
-
-fn events(world: &World, given: &Given) -> Result<u8> {
-    const USUAL: Duration = Duration::from_secs(5);
-    let interval = given.get("interval").map_or(Ok(USUAL), parse_interval)?;
-    let interval = (!given.has("stats")).then_some(interval);
-    container::events(&world.root, id(given)?, interval, report::line)?;
-    Ok(0)
-}
-
-/// `500ms`, `5s`, `1m`.
-fn parse_interval(text: &str) -> Result<Duration> {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000)];
-    let unit = units.iter().find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, millis)));
-    let time = unit.and_then(|(count, millis)| count.parse::<u32>().ok()?.checked_mul(*millis));
-    let time = time.filter(|millis| *millis > 0).map(|millis| Duration::from_millis(millis.into()));
-    time.ok_or_else(|| {
-        Error::invalid("--interval", format!("{text:?} is not a time such as 500ms, 5s or 1m"))
-    })
 }

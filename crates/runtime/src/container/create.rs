@@ -11,9 +11,11 @@ use tinyd_sys::fs;
 
 use super::{
     console,
+    first::Init,
     lock::Lock,
     notify,
-    record::{Init, Place, Record, Root},
+    record::{Place, Record},
+    root::Root,
     seal,
 };
 use crate::{

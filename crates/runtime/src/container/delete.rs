@@ -7,7 +7,8 @@ use tinyd_sys::process;
 
 use super::{
     lock::Lock,
-    record::{Place, Record, Root},
+    record::{Place, Record},
+    root::Root,
     state::{Seen, observe},
 };
 use crate::{

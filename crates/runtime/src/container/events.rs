@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tinyd_core::{Result, oci::Status};
 use tinyd_sys::poll::{Interest, Poll, Watch};
 
-use super::{record::Root, state::observe};
+use super::{root::Root, state::observe};
 use crate::launch::step;
 
 /// Tells `tell` what the container uses: once, or every `interval` and of every kill for memory until it ends.

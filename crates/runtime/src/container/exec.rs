@@ -11,7 +11,7 @@ use tinyd_sys::{process, tty};
 use super::{
     console::{self, Proxy},
     create::{seccomp_of, write_pid_file},
-    record::Root,
+    root::Root,
     run::{Foreground, supervise},
     seal,
     state::observe,

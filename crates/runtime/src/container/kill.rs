@@ -5,10 +5,7 @@ use std::os::fd::AsFd;
 use tinyd_core::{Kind, Result, oci::Status};
 use tinyd_sys::process;
 
-use super::{
-    record::{Record, Root},
-    state::observe,
-};
+use super::{record::Record, root::Root, state::observe};
 use crate::{cgroup::CgroupManager, launch::step};
 
 /// Sends signal `number` to the first process, or to every process.

@@ -10,7 +10,8 @@ use tinyd_core::{
 };
 
 use super::{
-    record::{Place, Root},
+    record::Place,
+    root::Root,
     state::{Seen, observe},
 };
 

@@ -8,6 +8,8 @@ mod create;
 mod delete;
 mod events;
 mod exec;
+mod first;
+mod gate;
 mod kill;
 mod list;
 mod lock;
@@ -16,6 +18,7 @@ mod notify;
 mod pause;
 mod ps;
 mod record;
+mod root;
 mod run;
 mod seal;
 mod start;
@@ -32,7 +35,7 @@ pub use self::{
     mounts::{MountsChange, change_mounts},
     pause::{pause, resume},
     ps::ps,
-    record::Root,
+    root::Root,
     run::{RunOptions, run},
     start::start,
     state::{processes, state},

@@ -4,7 +4,7 @@ use std::{os::fd::AsFd, path::Path};
 
 use tinyd_core::{Error, Result, oci};
 
-use super::{create::parse, record::Root, state::observe};
+use super::{create::parse, root::Root, state::observe};
 use crate::{
     caller::Caller,
     cgroup::Cgroup,

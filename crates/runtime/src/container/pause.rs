@@ -2,7 +2,7 @@
 
 use tinyd_core::{Result, oci::Status};
 
-use super::{record::Root, state::observe};
+use super::{root::Root, state::observe};
 use crate::cgroup::Cgroup;
 
 /// Freezes every process; comes back when they are.

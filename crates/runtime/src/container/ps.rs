@@ -10,7 +10,7 @@ use rustix::{fs::OFlags, pipe::PipeFlags};
 use tinyd_core::{Error, Kind, Result, error::chain};
 use tinyd_sys::process::{self, Ended, Strings};
 
-use super::{record::Root, state::processes};
+use super::{root::Root, state::processes};
 use crate::{
     init::set_streams,
     launch::{kernel, program, step},

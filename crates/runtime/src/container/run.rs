@@ -10,7 +10,7 @@ use super::{
     console::{self, Proxy},
     create::{Bundle, CreateOptions, claim, finish, prepare, undo_claim},
     notify::{self, Notify},
-    record::Root,
+    root::Root,
 };
 use crate::launch::{Gate, Prepared, Refused, Stdio, kernel, step};
 

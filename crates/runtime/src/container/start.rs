@@ -7,7 +7,7 @@ use tinyd_core::{
     oci::{self, Status},
 };
 
-use super::{create::seccomp_of, notify::Notify, record::Root, state::observe};
+use super::{create::seccomp_of, notify::Notify, root::Root, state::observe};
 use crate::{
     hooks::{self, Later},
     launch::{self, Agent},

@@ -6,7 +6,8 @@ use tinyd_core::{Error, Kind, Result, oci::Status};
 
 use super::{
     list::{Listed, listed, users},
-    record::{Place, Record, Root},
+    record::{Place, Record},
+    root::Root,
 };
 
 /// What was found.
@@ -46,7 +47,7 @@ impl Seen {
 /// could start it.
 pub(super) fn observe(place: &Place) -> Result<Seen> {
     let record = place.read()?;
-    let pidfd = record.process.as_ref().map(super::record::Init::open).transpose()?.flatten();
+    let pidfd = record.process.as_ref().map(super::first::Init::open).transpose()?.flatten();
     let status = match (record.process, &pidfd) {
         (None, _) => Status::Creating,
         (Some(_), None) => Status::Stopped,

@@ -3,7 +3,7 @@
 
 use tinyd_core::{Result, oci, oci::Status};
 
-use super::{record::Root, state::observe};
+use super::{root::Root, state::observe};
 
 /// Writes the limits that `change` names; all others stay as they are. Returns what could not be done and was not asked for by
 /// name.
