@@ -14,18 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec},
-    io::Errno,
-};
 use tinyd_core::{Error, Kind, Result};
 
 use super::message::{self, CALL, ERROR, JOB_REMOVED, Message, PRELUDE, REPLY, SIGNAL, Value};
 
 /// How long everything may take that is asked of one connection: starting and stopping units is quick, unless systemd is not well.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a job's end is waited for before it is asked whether there still is one.
-const QUIET: Duration = Duration::from_secs(1);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
@@ -127,15 +121,20 @@ impl Bus {
         let mut bus = Bus { socket, direct, serial: 0, deadline, signals: Vec::new() };
         bus.write(b"\0AUTH EXTERNAL\r\n")?;
         let mut line = bus.read_line()?;
-        if line.starts_with("DATA") {
-            bus.write(b"DATA\r\n")?;
+        let asked = line.starts_with("DATA");
+        if asked {
+            // With what ends the conversation, as systemd's own programs have it: were that last line to arrive with the first message,
+            // a manager that is asked directly would read both at once, and look at the message only when another one comes.
+            bus.write(b"DATA\r\nBEGIN\r\n")?;
             line = bus.read_line()?;
         }
         if !line.starts_with("OK") {
             let message = format!("the bus does not let us in: {}", line.trim_end());
             return Err(Error::new(Kind::PermissionDenied, message));
         }
-        bus.write(b"BEGIN\r\n")?;
+        if !asked {
+            bus.write(b"BEGIN\r\n")?;
+        }
         Ok(bus)
     }
 
@@ -211,36 +210,8 @@ impl Bus {
                 return Ok(signal.body.get(3).and_then(Value::text).unwrap_or_default().to_owned());
             }
             self.signals.clear();
-            if self.is_quiet()? && !self.has_job(&job)? && !self.signals.iter().any(of_job) {
-                // It is over, and nobody told: what it was for shows how it went.
-                return Ok("done".to_owned());
-            }
-            if !self.signals.is_empty() {
-                continue;
-            }
             let message = self.receive()?;
             self.keep(message);
-        }
-    }
-
-    /// Whether nothing is said for a second, or until the end of patience.
-    fn is_quiet(&self) -> Result<bool> {
-        let left = self.deadline.saturating_duration_since(Instant::now()).min(QUIET);
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
-            Ok(ready) => Ok(ready == 0),
-            Err(Errno::INTR) => Ok(false),
-            Err(error) => Err(unavailable(error.into())),
-        }
-    }
-
-    /// Whether a job is still to be done.
-    fn has_job(&mut self, path: &str) -> Result<bool> {
-        let id = path.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or_default();
-        match self.manager("GetJob", vec![Value::U32(id)]) {
-            Ok(_) => Ok(true),
-            Err(refusal) if refusal.is(".NoSuchJob") => Ok(false),
-            Err(refusal) => Err(refusal.of("ask for the job")),
         }
     }
 

@@ -162,6 +162,23 @@ fn a_refusal_is_told_with_its_reason() {
 }
 
 #[test]
+fn a_manager_asked_directly_has_heard_the_conversations_end_before_it_is_called() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let manager = std::thread::spawn(move || {
+        let mut lines = BufReader::new(theirs.try_clone().unwrap()).lines().map(|line| line.unwrap());
+        assert_eq!(lines.next().unwrap(), "\0AUTH EXTERNAL");
+        (&theirs).write_all(b"DATA\r\n").unwrap();
+        // As long as it has not said OK nobody calls it, so nothing can be behind BEGIN.
+        assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["DATA", "BEGIN"]);
+        (&theirs).write_all(b"OK 7\r\n").unwrap();
+    });
+    let bus = Bus::authenticate(Ok(ours), true);
+    manager.join().unwrap();
+    assert!(bus.unwrap().direct);
+}
+
+#[test]
 fn where_nobody_listens_it_is_unavailable() {
     for address in
         ["unix:path=/nonexistent/bus", "tcp:host=localhost,port=1", "", "unix:abstract=tinyd-nobody"]
