@@ -24,7 +24,7 @@ use crate::{
     cgroup::Cgroup,
     init::{self, Become},
     launch::{
-        self, Agent, Fds, Stdio, agent, ids, kernel,
+        self, Agent, Fds, Stdio, Way, agent, ids, kernel,
         labels::{self, Labels},
         step,
         sync::{Phase, Sync},
@@ -75,7 +75,7 @@ pub struct Exec {
 pub struct Starting {
     exec: Exec,
     sync: Sync,
-    agent: Option<Agent>,
+    way: Way,
     /// Whether it has said that it is.
     is_ready: bool,
 }
@@ -126,13 +126,13 @@ pub fn begin(
     let flags = linux.namespaces.iter().fold(0, |flags, namespace| flags | flag_of(namespace.kind));
     own_pipes(&stdio, linux, &plan)?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
-    let (ours, theirs) = Sync::pair()?;
+    let (mut sync, theirs) = Sync::pair()?;
     let is_root = target.caller == Caller::User && flags & flag::USER != 0;
     let cloned = clone_on(plan.affinity[0].as_deref(), || {
         if is_root { clone_as_root(target, flags, &proc, &plan) } else { clone(target, flags) }
     });
     let Forked::Parent { pid, pidfd } = cloned? else {
-        drop(ours);
+        drop(sync);
         let process = Become { process: &plan, filter: filter.as_ref(), fds: target.fds };
         let flags = flags & !if is_root { flag::USER } else { 0 };
         Joining { target, flags, is_root, process, proc: &proc, sync: theirs }.run(stdio)
@@ -145,13 +145,15 @@ pub fn begin(
     launch::raise_limits(&proc, pid, &plan, &mut warnings);
     let agent = Agent::of(seccomp, target.state.clone());
     let exec = Exec { pid, pidfd, terminal: None, warnings };
-    let mut starting = Starting { exec, sync: ours, agent, is_ready: false };
     // It may have failed already; then it is told why by the next thing that is heard.
-    if let Err(error) = starting.sync.say(Phase::Mapped, b"", &[]) {
-        process::kill_and_reap(starting.exec.pidfd.as_fd());
-        return Err(error);
+    let way = Way::of(pid, agent, false).and_then(|way| sync.say(Phase::Mapped, b"", &[]).map(|()| way));
+    match way {
+        Ok(way) => Ok(Starting { exec, sync, way, is_ready: false }),
+        Err(error) => {
+            process::kill_and_reap(exec.pidfd.as_fd());
+            Err(error)
+        }
     }
-    Ok(starting)
 }
 
 impl Starting {
@@ -161,7 +163,7 @@ impl Starting {
     /// What kept it from that: the step, the call and the errno; `CommandNotFound` and `CannotExecute` for the program.
     pub fn hear(&mut self) -> Result<bool> {
         if self.is_ready {
-            return agent::hear_once(&mut self.sync, self.exec.pid, self.agent.as_ref());
+            return self.way.hear_once(&mut self.sync);
         }
         let (_, fds) = self.sync.hear_phase(Phase::Ready)?;
         self.exec.terminal = fds.into_iter().next();

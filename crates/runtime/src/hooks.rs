@@ -64,6 +64,11 @@ impl Later {
         Ok(Later { hooks, state: state(id, bundle, spec), bundle: bundle.to_owned() })
     }
 
+    /// Whether the first process runs some between the gate and its program.
+    pub(crate) fn has_some_at_start(&self) -> bool {
+        !self.hooks.start_container.is_empty()
+    }
+
     /// Runs those that come after the program was executed.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub(crate) mod rdt;
 mod rootless;
 pub(crate) mod sources;
 pub mod sync;
+mod way;
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -34,8 +35,8 @@ use tinyd_sys::{
 pub use self::agent::Agent;
 pub(crate) use self::birth::not_cloned;
 pub use self::cgroups::View;
-pub(crate) use self::rootless::find as program;
 use self::sync::{Phase, Sync};
+pub(crate) use self::{rootless::find as program, way::Way};
 use crate::{
     caller::Caller,
     cgroup::{Cgroup, CgroupManager, systemd::Unit},
@@ -157,6 +158,8 @@ pub struct Prepared {
     given: Option<netdev::Given>,
     /// Who answers its filter.
     agent: Option<Agent>,
+    /// Whether it stays, and the program is its child's.
+    init: bool,
     /// The conversation with the first process.
     gate: Sync,
 }
@@ -167,7 +170,12 @@ impl Prepared {
     /// # Errors
     /// `CommandNotFound`, `CannotExecute` and the like, or a hook's failure; [`Prepared::destroy`] is due then.
     pub fn start(&mut self) -> Result<()> {
-        go(&mut self.gate, self.pid, self.agent.as_ref())?;
+        let (agent, has_hooks) = (self.agent.take(), self.later.has_some_at_start());
+        let way = match self.init {
+            true => Way::of_child(self.pid, agent, has_hooks),
+            false => Way::of(self.pid, agent, has_hooks)?,
+        };
+        go(&mut self.gate, &way)?;
         self.later.poststart(self.pid)
     }
 
@@ -194,8 +202,8 @@ impl Prepared {
 ///
 /// # Errors
 /// As [`Prepared::start`].
-pub fn start_through(connection: OwnedFd, pid: i32, agent: Option<&Agent>) -> Result<()> {
-    go(&mut Sync::new(connection), pid, agent)
+pub(crate) fn start_through(connection: OwnedFd, way: &Way) -> Result<()> {
+    go(&mut Sync::new(connection), way)
 }
 
 /// Has the first process of a container end that was made with [`Gate::Listener`], where nobody has written down which one it is.
@@ -210,9 +218,9 @@ pub fn leave_through(connection: OwnedFd) -> Result<()> {
 /// way are waited for: hooks have time limits of their own.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn go(gate: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<()> {
+fn go(gate: &mut Sync, way: &Way) -> Result<()> {
     gate.say(Phase::Go, b"", &[])?;
-    agent::hear_of_program(gate, pid, agent)
+    way.hear(gate)
 }
 
 /// A container that was not made.
@@ -273,14 +281,26 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
     let told = oci::ContainerState { status: oci::Status::Created, ..state.clone() };
     let agent = Agent::of(launch.seccomp, told);
     let resources = linux.and_then(|linux| linux.resources.as_ref());
+    let init = launch.init;
     let made = failpoint(launch.failpoint, "cgroup").and_then(|()| {
         make(launch, &plan, filter.as_ref(), (&cgroup, rdt.as_ref()), (&state, &mut warnings))
     });
     warnings.extend(cgroup.settle(resources));
     match made {
-        Ok(Made { pid, pidfd, gate, terminal, network, given }) => {
-            Ok(Prepared { pid, pidfd, terminal, network, cgroup, warnings, later, rdt, given, agent, gate })
-        }
+        Ok(Made { pid, pidfd, gate, terminal, network, given }) => Ok(Prepared {
+            pid,
+            pidfd,
+            terminal,
+            network,
+            cgroup,
+            warnings,
+            later,
+            rdt,
+            given,
+            agent,
+            init,
+            gate,
+        }),
         Err(error) => {
             let removed = cgroup.remove().and(rdt.as_ref().map_or(Ok(()), rdt::Group::remove));
             // The error that is told is the one that led here.

@@ -15,3 +15,4 @@ pub mod launch;
 pub mod plan;
 pub mod seccomp;
 pub mod shim;
+mod stat;

@@ -10,7 +10,7 @@ use tinyd_core::{
 use super::{create::seccomp_of, notify::Notify, root::Root, state::observe};
 use crate::{
     hooks::{self, Later},
-    launch::{self, Agent},
+    launch::{self, Agent, Way},
 };
 
 /// Starts a container that waits.
@@ -36,8 +36,10 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     let agent = Agent::of(&seccomp_of(&spec), told);
     let pid = seen.record.process.map_or(0, |process| process.pid);
     let notify = Notify::open(&place.dir)?;
+    // Before the gate, which is open only while it is that process.
+    let way = Way::of(pid, agent, later.has_some_at_start())?;
     let gate = place.open_gate()?;
-    launch::start_through(gate, pid, agent.as_ref()).map_err(|error| seen.told(id, error))?;
+    launch::start_through(gate, &way).map_err(|error| seen.told(id, error))?;
     drop(lock);
     later.poststart(pid).inspect_err(|_| {
         // The error that is told is the one that led here.

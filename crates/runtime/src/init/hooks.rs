@@ -7,7 +7,10 @@ use tinyd_core::{Result, oci};
 use super::{Become, Child};
 use crate::{
     hooks,
-    launch::{kernel, sync::Phase},
+    launch::{
+        kernel,
+        sync::{Phase, Sync},
+    },
 };
 
 impl Child<'_> {
@@ -23,9 +26,15 @@ impl Child<'_> {
 
     /// Each runs as the program will: with its identity, its rights and its filter. A filter that asks has nobody who answers yet:
     /// the call does not exist for them.
-    pub(super) fn hooks_at_start(&self, process: &Become<'_>) -> Result<()> {
+    pub(super) fn hooks_at_start(&mut self, process: &Become<'_>, gate: &mut Option<Sync>) -> Result<()> {
+        if self.plan.hooks.start_container.is_empty() {
+            return Ok(());
+        }
         let state = self.state(oci::Status::Created);
-        hooks::run_all(&self.plan.hooks.start_container, &state, || process.close_door(|_| Ok(())))
+        hooks::run_all(&self.plan.hooks.start_container, &state, || process.close_door(|_| Ok(())))?;
+        // Whoever let it go may have gone; it goes on all the same.
+        let _ = gate.as_mut().unwrap_or(&mut self.sync).say(Phase::Onward, b"", &[]);
+        Ok(())
     }
 
     fn state(&self, status: oci::Status) -> oci::ContainerState {

@@ -137,7 +137,7 @@ impl Child<'_> {
         self.wait_at_gate(gate)?;
         labels.set()?;
         clocks.map_or(Ok(()), |clocks| enter_clocks(&clocks))?;
-        self.hooks_at_start(&process)?;
+        self.hooks_at_start(&process, gate)?;
         failpoint(self.failpoint, "exec")?;
         // Before the filter, which may allow none of these calls; after the last change of the user, which would clear it.
         if self.die_with_parent {

@@ -12,11 +12,11 @@ use rustix::net::{
     SocketType,
 };
 use serde::Serialize;
-use tinyd_core::{Error, Kind, Result, oci, wire};
+use tinyd_core::{Error, Result, oci, wire};
 
 use super::{
     kernel,
-    sync::{Heard, Phase, Sync},
+    sync::{Phase, Sync},
 };
 
 /// Whoever answers.
@@ -47,7 +47,11 @@ impl Agent {
         Some(Agent { path, metadata: profile.listener_metadata.clone().unwrap_or_default(), state })
     }
 
-    fn give(&self, pid: i32, listener: &OwnedFd) -> Result<()> {
+    /// Hands it over. `pid` is whose filter it is.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when nobody listens at the path.
+    pub(super) fn give(&self, pid: i32, listener: &OwnedFd) -> Result<()> {
         let first = self.state.pid.filter(|pid| *pid != 0).unwrap_or(pid);
         let state = oci::ContainerState { pid: Some(first), ..self.state.clone() };
         let told = ProcessState {
@@ -78,33 +82,6 @@ fn send(path: &str, told: &[u8], listener: &OwnedFd) -> rustix::io::Result<()> {
         rest = rest.get(sent..).unwrap_or_default();
     }
     Ok(())
-}
-
-/// Hears whether a process has come to its program. On its way there it may have a filter that somebody has to answer.
-///
-/// # Errors
-/// What kept it from its program, or the agent from its descriptor; the process ends then.
-pub(crate) fn hear_of_program(sync: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<()> {
-    while !hear_once(sync, pid, agent)? {}
-    Ok(())
-}
-
-/// One step of [`hear_of_program`]: whether the program has been executed.
-pub(crate) fn hear_once(sync: &mut Sync, pid: i32, agent: Option<&Agent>) -> Result<bool> {
-    match (sync.hear()?, agent) {
-        (Heard::Closed, _) => Ok(true),
-        (Heard::Failed(error), _) => Err(error),
-        (Heard::Phase(Phase::Filtered, _, fds), Some(agent)) => {
-            let listener = fds.first();
-            let none = || Error::new(Kind::Internal, "the filter came without its descriptor");
-            agent.give(pid, listener.ok_or_else(none)?)?;
-            sync.say(Phase::Watched, b"", &[])?;
-            Ok(false)
-        }
-        (Heard::Phase(phase, ..), _) => {
-            Err(Error::new(Kind::Internal, format!("{phase:?} was said instead of closing")))
-        }
-    }
 }
 
 /// The process's side: the filter holds from here on, and nobody answers before this has come back.

@@ -1,5 +1,5 @@
 //! The conversation between the caller and the container's first process while it is made: a `SOCK_SEQPACKET` pair, one
-//! message per phase, descriptors beside it. That the program has been executed is told by the socket closing.
+//! message per phase, descriptors beside it. That the program has been executed is told by the socket closing; so is an end: see `way`.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -41,22 +41,25 @@ pub enum Phase {
     Ready = 4,
     /// Caller: execute the program.
     Go = 5,
+    /// Child: the hooks before its program have run. Only where there are any.
+    Onward = 6,
     /// Child: its filter holds. With it comes the descriptor of whoever is to answer.
-    Filtered = 6,
+    Filtered = 7,
     /// Caller: somebody answers.
-    Watched = 7,
+    Watched = 8,
     /// Caller, in place of [`Phase::Go`]: end.
-    Leave = 8,
+    Leave = 9,
 }
 
 impl Phase {
     fn from_byte(byte: u8) -> Option<Phase> {
-        const ALL: [Phase; 8] = [
+        const ALL: [Phase; 9] = [
             Phase::Mapped,
             Phase::Mounted,
             Phase::Hooked,
             Phase::Ready,
             Phase::Go,
+            Phase::Onward,
             Phase::Filtered,
             Phase::Watched,
             Phase::Leave,
@@ -123,6 +126,11 @@ impl Sync {
     #[must_use]
     pub fn into_socket(self) -> OwnedFd {
         self.socket
+    }
+
+    /// Whether this phase, or a later one, has been said by either side.
+    pub(super) fn has_come_to(&self, phase: Phase) -> bool {
+        self.last >= Some(phase)
     }
 
     /// Says a phase; many descriptors go in several messages of it.

@@ -220,3 +220,28 @@ fn what_is_to_be_logged_is_in_the_kernels_log() {
     }
     assert!(!is_logged(&comm('q')));
 }
+
+/// Its silence was taken for that of a program that runs.
+#[test]
+fn who_may_not_execute_its_program_and_is_killed_for_it_has_not_run() {
+    let killed = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["execve"], "action": "SCMP_ACT_KILL_PROCESS" }],
+    });
+    let mut bundle = Bundle::new("seccomp-killed").args(&["true"]);
+    bundle.spec["linux"]["seccomp"] = killed.clone();
+    bundle.run().fails(1, "the process ended before its program was executed");
+    // One more process, too.
+    bundle.spec["linux"]["seccomp"] = json!(null);
+    bundle.spec["process"]["args"] = json!(["sleep", "1000"]);
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    bundle.tinyrun(&["run", "-d", "-b", dir, &bundle.id]).says("");
+    let record = bundle.dir.join("records").join(&bundle.id).join("config.json");
+    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    kept["linux"]["seccomp"] = killed;
+    fs::write(&record, kept.to_string()).unwrap();
+    let exec = |flags: &[&str]| bundle.tinyrun(&[&["exec"], flags, &[&bundle.id, "true"]].concat());
+    exec(&[]).fails(255, "the process ended before its program was executed");
+    exec(&["-d"]).fails(255, "the process ended before its program was executed");
+}

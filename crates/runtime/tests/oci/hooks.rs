@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::driver::{Bundle, until_stopped};
+use crate::driver::{Bundle, until_stopped, wait_for};
 
 const POINTS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
@@ -169,6 +169,42 @@ fn a_hook_that_fails_at_the_start_ends_the_container() {
         let said = bundle.tinyrun(&["--debug", "delete", &bundle.id]);
         assert!(said.code == 0 && said.err.contains("hooks.poststop[0]: /bin/sh: exit status 5"), "{said:?}");
         assert_eq!(fs::read_to_string(&log).unwrap(), "gone\nagain\n", "{point}");
+    }
+}
+
+/// Its silence was taken for that of a program that runs.
+#[test]
+fn who_is_killed_in_the_hooks_before_its_program_has_not_started() {
+    for manager in ["cgroupfs", "disabled"] {
+        let bundle = Bundle::new(&format!("hook-killed-{manager}")).args(&["true"]);
+        let begun = bundle.rootfs("begun");
+        let mut bundle = bundle.hook("startContainer", script("echo > /begun; exec sleep 1000"));
+        bundle.spec["root"]["readonly"] = json!(false);
+        bundle.write();
+        let kill = || {
+            wait_for("the hook", || begun.exists());
+            bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
+            fs::remove_file(&begun).unwrap();
+        };
+        let killed = "the process ended in its hooks";
+        let global = ["--cgroup-manager", manager];
+        let dir = bundle.dir();
+        bundle.tinyrun(&[&global[..], &["create", "--bundle", &dir, &bundle.id]].concat()).says("");
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| bundle.tinyrun(&["start", &bundle.id]));
+            kill();
+            let words = format!("container not running: container {} has ended: {killed}", bundle.id);
+            start.join().unwrap().fails(1, &words);
+        });
+        until_stopped(&bundle);
+        bundle.tinyrun(&["delete", &bundle.id]).says("");
+        std::thread::scope(|scope| {
+            let run = scope
+                .spawn(|| bundle.tinyrun(&[&global[..], &["run", "--bundle", &dir, &bundle.id]].concat()));
+            kill();
+            run.join().unwrap().fails(1, killed);
+        });
+        bundle.assert_clean();
     }
 }
 
