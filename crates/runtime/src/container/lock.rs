@@ -153,3 +153,44 @@ impl Lock {
         held.pid.map(|pid| pid.as_raw_nonzero().get())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Read},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// Says to the child of the test which directory's lock it is to hold: the kernel keeps no process from a lock of its own.
+    const HOLDER_OF: &str = "TINYRUN_TEST_HOLDER_OF";
+
+    #[test]
+    fn who_waits_in_vain_is_told_who_holds_the_lock() {
+        if let Some(dir) = std::env::var_os(HOLDER_OF) {
+            let _lock = Place { id: "held".into(), dir: dir.into() }.lock().unwrap();
+            println!("\nlocked");
+            // Until the parent has closed its end, or has ended.
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("tinyrun-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let place = Place { id: "held".into(), dir: dir.clone() };
+        drop(place.make_lock().unwrap());
+        let mut holder = Command::new(std::env::current_exe().unwrap());
+        holder.args(["--nocapture", "who_waits_in_vain"]).env(HOLDER_OF, &dir);
+        let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(holder.stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap() == "locked"));
+        let error = place.lock_within(Duration::from_millis(20)).unwrap_err();
+        let busy = format!("container \"held\" is busy: process {} has been", holder.id());
+        assert!(error.kind() == Kind::Unavailable && error.message().starts_with(&busy), "{error:?}");
+        // The kernel takes it back however its holder ends.
+        holder.kill().unwrap();
+        place.lock_within(Duration::from_secs(10)).unwrap();
+        holder.wait().unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}
