@@ -157,7 +157,7 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{BufRead, BufReader, Read},
+        io::{BufRead, BufReader, Read, Write},
         process::{Command, Stdio},
     };
 
@@ -170,7 +170,7 @@ mod tests {
     fn who_waits_in_vain_is_told_who_holds_the_lock() {
         if let Some(dir) = std::env::var_os(HOLDER_OF) {
             let _lock = Place { id: "held".into(), dir: dir.into() }.lock().unwrap();
-            println!("\nlocked");
+            std::io::stdout().write_all(b"\nlocked\n").unwrap();
             // Until the parent has closed its end, or has ended.
             std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
             return;
