@@ -180,31 +180,66 @@ fn nothing_lands_outside_while_path_components_are_exchanged() {
     }
 }
 
-/// The same for a container that runs: mounts that are added, and processes whose working directory is on the way.
+/// Where a container's mounts are: place and source.
+fn mounts_of(pid: &serde_json::Value) -> Vec<(String, String)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let mount = |line: &str| {
+        let (left, right) = line.split_once(" - ").unwrap();
+        (left.split(' ').nth(4).unwrap().to_owned(), right.split(' ').nth(1).unwrap().to_owned())
+    };
+    text.lines().map(mount).collect()
+}
+
+/// A container that runs is joined before anything is looked up in it: the host is out of reach but by descriptors of whoever joins, and
+/// what is left to be led to is /proc.
 #[test]
 fn nothing_lands_outside_while_a_container_is_added_to() {
     let bundle = Bundle::new("swap-added").args(&["sleep", "1000"]);
-    let (volume, outside) = trap(&bundle);
-    let before = listing(&outside);
+    let (volume, data) = (bundle.dir.join("volume"), bundle.dir.join("data"));
+    fs::create_dir_all(volume.join("to-proc/sys")).unwrap();
+    fs::create_dir(&data).unwrap();
+    symlink("/proc", volume.join("proc")).unwrap();
+    let before = listing(&data);
     let bundle = bundle.mount("/vol", "bind", volume.to_str().unwrap(), &["rbind"]);
     bundle.write();
     bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
-    let list = bundle.dir.join("mounts.json");
-    let tmpfs = |place: &str| json!({ "destination": place, "type": "tmpfs", "source": "in-volume" });
-    fs::write(&list, json!([tmpfs("/vol/a/b/made/deep"), tmpfs("/vol/a/tmpfs")]).to_string()).unwrap();
-    let swapper = Swapper::new(&[(volume.clone(), "a", "link"), (volume.join("a"), "b", "link")]);
-    let (mut added, mut tries) = (0, 0);
+    let pid = bundle.state()["pid"].clone();
+    let change = |change: &str, mount: serde_json::Value| {
+        let list = bundle.dir.join("mounts.json");
+        fs::write(&list, json!([mount]).to_string()).unwrap();
+        bundle.tinyrun(&["mounts", change, &bundle.id, list.to_str().unwrap()]).code == 0
+    };
+    let to_proc = json!({ "destination": "/vol/to-proc/sys", "type": "tmpfs", "source": "in-volume" });
+    let swapper = Swapper::new(&[(volume.clone(), "to-proc", "proc")]);
+    let (begun, mut tries) = (Instant::now(), 0);
+    let [mut added, mut removed, mut entered] = [0_u32; 3];
     // How often it is refused is a matter of luck, and of how slow the machine is.
-    while added == 0 || tries < STARTS {
+    while [added, removed, entered].contains(&0) || tries < STARTS || begun.elapsed() < at_least() {
+        let number = 3 + tries % 8;
         tries += 1;
-        let said = bundle.tinyrun(&["mounts", "add", &bundle.id, list.to_str().unwrap()]);
-        added += u32::from(said.code == 0);
-        // The directory is the container's own by whatever way, or there is none.
-        let said = bundle.tinyrun(&["exec", "--cwd", "/vol/a/b", &bundle.id, "pwd"]);
-        let inside = said.out.starts_with("/vol/") || said.out.starts_with(outside.to_str().unwrap());
-        assert!(said.code != 0 || inside, "{said:?}");
-        assert_eq!(listing(&outside), before);
-        assert!(tries < 50 * STARTS, "nothing can be added");
+        // Each time a descriptor of another number, in a directory of its own.
+        let there = format!("/vol/{tries}/to-fd");
+        let dir = volume.join(tries.to_string());
+        fs::create_dir_all(dir.join("to-fd")).unwrap();
+        symlink(format!("/proc/self/fd/{number}"), dir.join("fd")).unwrap();
+        let led_astray = Swapper::new(&[(dir, "to-fd", "fd")]);
+        added += u32::from(change("add", to_proc.clone()));
+        let mounts = mounts_of(&pid);
+        let in_proc =
+            |(place, source): &&(String, String)| place.starts_with("/proc") && source == "in-volume";
+        assert_eq!(mounts.iter().find(in_proc), None);
+        removed += u32::from(change("remove", to_proc.clone()));
+        assert!(mounts_of(&pid).iter().any(|(place, _)| place == "/proc/sys"), "what protects it is gone");
+        // Its place is made: in what is mounted, if that is where the descriptor leads.
+        let to_fd = json!({ "destination": format!("{there}/made"), "type": "bind", "source": data, "options": ["bind"] });
+        change("add", to_fd);
+        assert_eq!(listing(&data), before);
+        let said = bundle.tinyrun(&["exec", "--cwd", &there, &bundle.id, "ls"]);
+        assert!(said.code != 0 || ["", "made"].contains(&said.out.as_str()), "{number}: {said:?}");
+        entered += u32::from(said.code == 0);
+        drop(led_astray);
+        let all = [added, removed, entered];
+        assert!(tries < 50 * STARTS || !all.contains(&0), "added, removed, entered: {all:?}");
     }
-    assert!(swapper.exchanges() > u64::from(tries), "not in the way: {added} of {tries}");
+    assert!(swapper.exchanges() > u64::from(tries), "not in the way: {tries}");
 }
