@@ -175,7 +175,8 @@ impl Prepared {
             true => Way::of_child(self.pid, agent, has_hooks),
             false => Way::of(self.pid, agent, has_hooks)?,
         };
-        go(&mut self.gate, &way)?;
+        self.gate.say(Phase::Go, b"", &[])?;
+        way.hear(&mut self.gate)?;
         self.later.poststart(self.pid)
     }
 
@@ -198,12 +199,15 @@ impl Prepared {
     }
 }
 
-/// Lets the program of a container go that was made with [`Gate::Listener`].
+/// Lets the program of a container go that was made with [`Gate::Listener`]. `told` is called once the first process has been told.
 ///
 /// # Errors
 /// As [`Prepared::start`].
-pub(crate) fn start_through(connection: OwnedFd, way: &Way) -> Result<()> {
-    go(&mut Sync::new(connection), way)
+pub(crate) fn start_through(connection: OwnedFd, way: &Way, told: impl FnOnce()) -> Result<()> {
+    let mut gate = Sync::new(connection);
+    gate.say(Phase::Go, b"", &[])?;
+    told();
+    way.hear(&mut gate)
 }
 
 /// Has the first process of a container end that was made with [`Gate::Listener`], where nobody has written down which one it is.
@@ -217,11 +221,6 @@ pub fn leave_through(connection: OwnedFd) -> Result<()> {
 /// How long the first process may take from one word to the next: less than the daemon waits for an answer. Those whose hooks run on the
 /// way are waited for: hooks have time limits of their own.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn go(gate: &mut Sync, way: &Way) -> Result<()> {
-    gate.say(Phase::Go, b"", &[])?;
-    way.hear(gate)
-}
 
 /// A container that was not made.
 #[derive(Debug)]

@@ -71,7 +71,7 @@ fn lock_by_force(root: &Root, place: &Place) -> Result<Option<Lock>> {
         }
         // Where there is no cgroup.
         let first = record.process.and_then(|first| first.open().ok().flatten());
-        let _ = first.map(|first| process::pidfd_signal(first.as_fd(), libc::SIGKILL));
+        let _ = first.map(|first| process::pidfd_signal(first.pidfd.as_fd(), libc::SIGKILL));
     }
     match place.lock_within(LONG) {
         Err(error) if error.kind() == Kind::Unavailable => Ok(None),
@@ -114,7 +114,7 @@ fn owns_cgroup(root: &Root, place: &Place, record: &Record) -> Result<bool> {
 fn remove(place: &Place, seen: &Seen, owns_cgroup: bool) -> Result<()> {
     // A record without a configuration, or one that was refused, has no group.
     let rdt = place.spec().and_then(|spec| rdt::group(spec.linux.as_ref(), &place.id)).ok().flatten();
-    if seen.record.process.is_none() && place.waits().unwrap_or(false) {
+    if seen.record.process.is_none() && place.has_gate().unwrap_or(false) {
         // Whoever created it was killed before it could say which process waits. In a cgroup it is found; without one it is asked.
         let _ = place.open_gate().and_then(launch::leave_through);
     }

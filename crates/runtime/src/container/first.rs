@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::process;
 
-use crate::{launch::step, stat::Stat};
+use crate::{
+    launch::step,
+    stat::{Said, Stat},
+};
 
 /// A first process, recognisable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,36 +20,45 @@ pub(super) struct Init {
     pub(super) start_time: u64,
 }
 
+/// A first process that has not ended.
+#[derive(Debug)]
+pub(super) struct Alive {
+    pub(super) pidfd: OwnedFd,
+    /// Whether it has come to its program.
+    pub(super) executed: bool,
+}
+
 impl Init {
     /// A process that exists and has not ended.
     ///
     /// # Errors
     /// When it has, or /proc cannot be read.
     pub(super) fn of(pid: i32) -> Result<Init> {
-        let start_time = alive_since(pid)?
-            .ok_or_else(|| Error::new(Kind::Internal, format!("process {pid} has ended")))?;
-        Ok(Init { pid, start_time })
+        let said = alive(pid)?;
+        let said = said.ok_or_else(|| Error::new(Kind::Internal, format!("process {pid} has ended")))?;
+        Ok(Init { pid, start_time: said.start_time })
     }
 
-    /// Its descriptor, if it is still the one that was recorded and has not ended.
+    /// Itself, if it is still the one that was recorded and has not ended.
     ///
     /// # Errors
     /// When that cannot be told: then it may well be alive.
-    pub(super) fn open(&self) -> Result<Option<OwnedFd>> {
+    pub(super) fn open(&self) -> Result<Option<Alive>> {
         // The descriptor first: from then on the number cannot be given to another process unnoticed.
         let pidfd = match process::pidfd_open(self.pid) {
             Ok(pidfd) => pidfd,
             Err(error) if error.errno() == Some(libc::ESRCH) => return Ok(None),
             Err(error) => return Err(step("look for the first process")(error)),
         };
-        Ok((alive_since(self.pid)? == Some(self.start_time)).then_some(pidfd))
+        let said = alive(self.pid)?.filter(|said| said.start_time == self.start_time);
+        Ok(said.map(|said| Alive { pidfd, executed: said.executed }))
     }
 }
 
-/// The start time of a process that has not ended.
-fn alive_since(pid: i32) -> Result<Option<u64>> {
+/// What the kernel says of a process that has not ended.
+fn alive(pid: i32) -> Result<Option<Said>> {
     let said = Stat::open(pid)?.map(|stat| stat.read()).transpose()?.flatten();
-    Ok(said.filter(|said| !said.ended).map(|said| said.start_time))
+    Ok(said.filter(|said| !said.ended))
 }
 
 #[cfg(test)]

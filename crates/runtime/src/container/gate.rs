@@ -30,16 +30,16 @@ impl Place {
         Ok(socket)
     }
 
-    /// Whether the first process still waits.
+    /// Whether there is a gate. A first process that has come to its program waits no longer, whatever is left of it.
     ///
     /// # Errors
     /// When the container's directory cannot be looked at.
-    pub(super) fn waits(&self) -> Result<bool> {
+    pub(super) fn has_gate(&self) -> Result<bool> {
         let gate = self.dir.join(GATE);
         gate.try_exists().map_err(|error| kernel(&format!("stat {}", gate.display()), &error))
     }
 
-    /// Connects to the gate and takes it away: a container is started once.
+    /// Connects to the gate.
     ///
     /// # Errors
     /// `WrongState` when nobody waits there.
@@ -49,8 +49,14 @@ impl Place {
             Near::open(&self.dir).map_err(|error| self.no_gate("open(directory of the gate)", &error))?;
         let address = near.address().map_err(|error| self.no_gate("make the gate's address", &error))?;
         rustix::net::connect(&socket, &address).map_err(|error| self.no_gate("connect(gate)", &error))?;
-        std::fs::remove_file(self.dir.join(GATE)).map_err(|error| self.no_gate("unlink(gate)", &error))?;
         Ok(socket)
+    }
+
+    /// Takes the gate away: a container is started once. Not before the first process has been told to go, or who is killed in between
+    /// would leave one that waits for ever.
+    pub(super) fn remove_gate(&self) {
+        // One that stays says nothing for longer than hooks take.
+        let _ = std::fs::remove_file(self.dir.join(GATE));
     }
 
     fn no_gate(&self, call: &str, error: &dyn std::error::Error) -> Error {

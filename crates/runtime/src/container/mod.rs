@@ -1,7 +1,7 @@
 //! Containers of the OCI command line: their records on disk, and one file per verb.
 //!
-//! A container's state is derived, never kept: from its record (is there a process, with that start time?), from its gate (does
-//! it still wait?), from its cgroup (is it frozen?).
+//! A container's state is derived, never kept: from its record (is there a process, with that start time?), from its gate and that
+//! process (does it still wait?), from its cgroup (is it frozen?).
 
 mod console;
 mod create;

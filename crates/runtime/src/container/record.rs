@@ -223,8 +223,10 @@ mod tests {
         assert_eq!(place.claim(&record, b"{}").unwrap_err().kind(), Kind::AlreadyExists);
         assert_eq!(place.read().unwrap(), record);
         let gate = place.make_gate().unwrap();
-        assert!(place.waits().unwrap());
+        assert!(place.has_gate().unwrap());
         place.open_gate().unwrap();
+        place.remove_gate();
+        assert!(!place.has_gate().unwrap());
         assert_eq!(place.open_gate().unwrap_err().kind(), Kind::WrongState);
         drop(gate);
         place.remove().unwrap();

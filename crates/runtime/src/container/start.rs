@@ -39,7 +39,7 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     // Before the gate, which is open only while it is that process.
     let way = Way::of(pid, agent, later.has_some_at_start())?;
     let gate = place.open_gate()?;
-    launch::start_through(gate, &way).map_err(|error| seen.told(id, error))?;
+    launch::start_through(gate, &way, || place.remove_gate()).map_err(|error| seen.told(id, error))?;
     drop(lock);
     later.poststart(pid).inspect_err(|_| {
         // The error that is told is the one that led here.

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use tinyd_core::{Error, Kind, Result, oci::Status};
 
 use super::{
+    first::Init,
     list::{Listed, listed, users},
     record::{Place, Record},
     root::Root,
@@ -47,20 +48,20 @@ impl Seen {
 /// could start it.
 pub(super) fn observe(place: &Place) -> Result<Seen> {
     let record = place.read()?;
-    let pidfd = record.process.as_ref().map(super::first::Init::open).transpose()?.flatten();
-    let status = match (record.process, &pidfd) {
+    let alive = record.process.as_ref().map(Init::open).transpose()?.flatten();
+    let status = match (record.process, &alive) {
         (None, _) => Status::Creating,
         (Some(_), None) => Status::Stopped,
-        (Some(_), Some(_)) => {
+        (Some(_), Some(first)) => {
             let frozen = record.open_cgroup().and_then(|cgroup| cgroup.frozen()).unwrap_or(false);
-            match (frozen, place.waits()?) {
+            match (frozen, !first.executed && place.has_gate()?) {
                 (true, _) => Status::Paused,
                 (false, true) => Status::Created,
                 (false, false) => Status::Running,
             }
         }
     };
-    Ok(Seen { record, status, pidfd })
+    Ok(Seen { record, status, pidfd: alive.map(|first| first.pidfd) })
 }
 
 /// The state of a container.

@@ -1,7 +1,9 @@
 //! tinyrun killed at each of its state-changing system calls in turn: what is left is nothing.
 
+use std::{os::unix::process::ExitStatusExt, process::Command};
+
 use crate::{
-    driver::Bundle,
+    driver::{Bundle, tinyrun, wait_for},
     sweep::{Case, wait_for_the_end},
 };
 
@@ -89,4 +91,58 @@ fn exec_killed_anywhere_leaves_nothing() {
 #[test]
 fn delete_killed_anywhere_leaves_nothing() {
     sweep("kill-delete", "100005", Case { before: &["create", "start"], verb: &["delete", "--force"] });
+}
+
+/// A `start` that is killed leaves a container that runs, or one that can be started: the first process waited for ever, and its state was
+/// `running`, when it was killed on either side of the gate's end.
+#[test]
+fn who_is_killed_while_it_starts_a_container_leaves_no_doubt_about_it() {
+    let bundle = Bundle::new("kill-doubt").args(&["sleep", "100006"]);
+    bundle.write();
+    let case = Case { before: &["create"], verb: &["start"] };
+    let mut seen = [0, 0];
+    for point in case.points(&bundle, &["connect", "sendmsg", "recvmsg", "unlink", "unlinkat"]) {
+        case.prepare(&bundle);
+        let _ = case.play(&bundle, point, "signal=KILL");
+        let state = bundle.state();
+        let is_created = state["status"] == "created";
+        seen[usize::from(is_created)] += 1;
+        if is_created {
+            // It may be about to come to its program: whoever was killed had said so.
+            let said = bundle.tinyrun(&["start", &bundle.id]);
+            let late = ["is not waiting", "already running"];
+            assert!(
+                said.code == 0 || late.iter().any(|words| said.err.contains(words)),
+                "{point:?}: {said:?}"
+            );
+        }
+        let name = format!("/proc/{}/comm", state["pid"]);
+        wait_for(&format!("{point:?}: the program"), || std::fs::read_to_string(&name).unwrap() == "sleep\n");
+        assert_eq!(bundle.state()["status"], "running", "{point:?}");
+        bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    }
+    assert!(!seen.contains(&0), "running, created: {seen:?}");
+}
+
+/// Ctrl-C at a `start` that waits for a process that somebody has stopped.
+#[test]
+fn who_gives_up_on_starting_a_stopped_process_leaves_it_to_run_when_it_goes_on() {
+    let bundle = Bundle::new("kill-stopped").args(&["sleep", "100007"]);
+    bundle.write();
+    bundle.tinyrun(&["create", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let pid = bundle.state()["pid"].clone();
+    bundle.tinyrun(&["kill", &bundle.id, "STOP"]).says("");
+    let records = bundle.dir.join("records");
+    let mut start = Command::new(tinyrun());
+    let mut start = start.arg("--root").arg(&records).args(["start", &bundle.id]).spawn().unwrap();
+    let gate = records.join(&bundle.id).join("gate");
+    wait_for("the end of the gate", || !gate.exists());
+    assert!(start.try_wait().unwrap().is_none());
+    let interrupted = Command::new("kill").args(["-INT", &start.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(start.wait().unwrap().signal(), Some(libc::SIGINT));
+    bundle.tinyrun(&["start", &bundle.id]).fails(1, "cannot start an already running container");
+    bundle.tinyrun(&["kill", &bundle.id, "CONT"]).says("");
+    let name = format!("/proc/{pid}/comm");
+    wait_for("the program", || std::fs::read_to_string(&name).unwrap() == "sleep\n");
 }
