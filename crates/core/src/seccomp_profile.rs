@@ -260,9 +260,9 @@ impl Rule {
     }
 
     fn to_oci(&self) -> oci::SyscallRule {
-        let names = if self.name.is_empty() { self.names.clone() } else { vec![self.name.clone()] };
+        let one = Some(&self.name).filter(|name| !name.is_empty());
         oci::SyscallRule {
-            names,
+            names: one.into_iter().chain(&self.names).collect(),
             action: self.action.clone(),
             errno_ret: self.errno_ret,
             args: self.args.clone(),
@@ -363,7 +363,7 @@ mod tests {
         ]}"#;
 
     fn names(profile: &oci::Seccomp) -> Vec<&str> {
-        profile.syscalls.iter().flat_map(|rule| rule.names.iter().map(String::as_str)).collect()
+        profile.syscalls.iter().flat_map(|rule| rule.names.iter()).collect()
     }
 
     fn resolve(caps: &[&str], arch: &str, kernel: (u32, u32)) -> oci::Seccomp {

@@ -4,6 +4,7 @@
 //! defaults are the specification's, never a profile.
 
 mod linux;
+mod names;
 mod process;
 mod seccomp;
 mod state;
@@ -11,6 +12,7 @@ mod state;
 use std::collections::BTreeMap;
 
 pub use linux::*;
+pub use names::Names;
 pub use process::*;
 pub use seccomp::*;
 use serde::{Deserialize, Serialize};

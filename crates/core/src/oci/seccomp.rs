@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Names;
+
 /// A system call filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -33,7 +35,7 @@ pub struct Seccomp {
 #[serde(rename_all = "camelCase", default)]
 pub struct SyscallRule {
     /// System call names.
-    pub names: Vec<String>,
+    pub names: Names,
     /// `SCMP_ACT_…`.
     pub action: String,
     /// The action's errno, where it takes one.

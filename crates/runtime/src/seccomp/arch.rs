@@ -1,5 +1,7 @@
 //! Architectures: libseccomp's names, the kernel's audit numbers, the call tables.
 
+use std::cmp::Ordering;
+
 use tinyd_core::{Error, Result};
 
 use super::table::{NAMES, NONE, NUMBERS};
@@ -104,35 +106,85 @@ impl Arch {
     /// The number of a call, as `seccomp_data.nr` holds it.
     #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn number(self, name: &str) -> Option<u32> {
-        self.number_in(name, row_of(name))
+        Row::of(name).and_then(|row| self.number_in(row))
     }
 
-    /// The number of a call whose row of the table is known.
-    pub(super) fn number_in(self, name: &str, row: Option<usize>) -> Option<u32> {
-        let number = row.and_then(|row| NUMBERS.get(row)).map_or(NONE, |row| row[self as usize]);
-        match self {
-            Arch::Arm if number == NONE => {
-                ARM_PRIVATE.iter().find(|(private, _)| *private == name).map(|(_, number)| *number)
-            }
-            _ if number == NONE => None,
-            Arch::X32 => Some(u32::from(number) | X32_BIT),
-            Arch::X86_64 | Arch::X86 | Arch::Aarch64 | Arch::Arm => Some(u32::from(number)),
+    /// The number of the call in a row.
+    pub(super) fn number_in(self, row: Row) -> Option<u32> {
+        match NUMBERS.get(row.0) {
+            Some(numbers) => match (self, numbers[self as usize]) {
+                (_, NONE) => None,
+                (Arch::X32, number) => Some(u32::from(number) | X32_BIT),
+                (_, number) => Some(u32::from(number)),
+            },
+            None if self == Arch::Arm => ARM_PRIVATE.get(row.0 - NUMBERS.len()).map(|(_, number)| *number),
+            None => None,
         }
     }
 }
 
+/// Where a call is among all: in the table, or after it when it is one of ARM's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row(usize);
+
+impl Row {
+    /// The first one.
+    pub(super) const FIRST: Row = Row(0);
+
+    /// The row of a name.
+    pub(super) fn of(name: &str) -> Option<Row> {
+        let (mut low, mut high) = (0, NUMBERS.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match name_in(middle).cmp(name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(Row(middle)),
+                Ordering::Greater => high = middle,
+            }
+        }
+        let private = ARM_PRIVATE.iter().position(|(known, _)| *known == name);
+        private.map(|at| Row(NUMBERS.len() + at))
+    }
+
+    /// The row of a name that is likely to be this one or one of the next few.
+    pub(super) fn of_near(self, name: &str) -> Option<Row> {
+        const NEAR: usize = 4;
+        let near = self.0..NUMBERS.len().min(self.0 + NEAR);
+        near.into_iter().find(|row| name_in(*row) == name).map(Row).or_else(|| Row::of(name))
+    }
+
+    /// The one after it.
+    pub(super) fn next(self) -> Row {
+        Row(self.0 + 1)
+    }
+}
+
+/// Where each name of the table starts in the text of them all, and where one after the last would.
+static STARTS: [u16; NUMBERS.len() + 1] = starts();
+
+const fn starts() -> [u16; NUMBERS.len() + 1] {
+    let text = NAMES.as_bytes();
+    let mut starts = [0; NUMBERS.len() + 1];
+    let (mut row, mut at) = (0, 0);
+    while at <= text.len() {
+        if at == text.len() || text[at] == b'\n' {
+            row += 1;
+            starts[row] = at as u16 + 1;
+        }
+        at += 1;
+    }
+    assert!(row == NUMBERS.len() && text.len() < u16::MAX as usize);
+    starts
+}
+
+/// The name in a row of the table.
+fn name_in(row: usize) -> &'static str {
+    let (start, next) = (usize::from(STARTS[row]), usize::from(STARTS[row + 1]));
+    NAMES.get(start..next - 1).unwrap_or_default()
+}
+
 /// The names of the table, by row, in order.
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn names() -> Vec<&'static str> {
-    NAMES.split('\n').collect()
-}
-
-/// Whether any architecture has a call of this name.
-pub(super) fn is_known(name: &str) -> bool {
-    row_of(name).is_some() || ARM_PRIVATE.iter().any(|(private, _)| *private == name)
-}
-
-/// The row of a name.
-pub(super) fn row_of(name: &str) -> Option<usize> {
-    static NAMES: std::sync::LazyLock<Vec<&str>> = std::sync::LazyLock::new(names);
-    NAMES.binary_search(&name).ok()
+    (0..NUMBERS.len()).map(name_in).collect()
 }

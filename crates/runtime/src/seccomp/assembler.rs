@@ -1,4 +1,5 @@
-//! From verdicts to classic BPF: a balanced tree of comparisons over the call's number, arguments at its leaves.
+//! From verdicts to classic BPF: a balanced tree of comparisons over the call's number, then single numbers, then arguments. Every
+//! instruction costs each start of a container half a microsecond of the kernel's time.
 //!
 //! Programs are written from their end to their start: a BPF jump only leads forward, so its target is there already when the
 //! jump is written, and its distance is known. A conditional jump reaches 255 instructions; what is farther gets a return of its own,
@@ -9,7 +10,7 @@ use tinyd_sys::seccomp::Insn;
 
 use super::{
     arch::{Arch, X32_BIT},
-    verdicts::{Case, Condition, RETURN_KILL_PROCESS, Return, Verdict, Verdicts},
+    verdicts::{Case, Condition, RETURN_KILL_PROCESS, Return, Step, Verdict, Verdicts},
 };
 
 const LOAD: u16 = 0x20;
@@ -51,10 +52,14 @@ impl Assembler {
         self.reversed
     }
 
-    /// Writes the search tree of an architecture, with the load of the number before it.
+    /// Writes the search tree of an architecture, with the load of the number before it where [`Assembler::dispatch`] does not need that
+    /// itself.
     pub(super) fn verdicts(&mut self, arch: Arch, verdicts: &Verdicts) -> Label {
-        let root = self.tree(arch, &verdicts.0);
-        self.load(DATA_NR, root)
+        let root = self.tree(arch, &parts(&verdicts.0));
+        match arch {
+            Arch::X86_64 | Arch::X32 => root,
+            Arch::X86 | Arch::Aarch64 | Arch::Arm => self.load(DATA_NR, root),
+        }
     }
 
     /// Writes the start: which architecture's tree it is. A call of any other kills.
@@ -83,20 +88,30 @@ impl Assembler {
         self.load(DATA_ARCH, next);
     }
 
-    /// Searches the verdict of the number in the accumulator among `steps`, which start at or below it.
-    fn tree(&mut self, arch: Arch, steps: &[(u32, Verdict)]) -> Label {
-        match steps {
+    /// Searches the verdict of the number in the accumulator among `parts`, which start at or below it.
+    fn tree(&mut self, arch: Arch, parts: &[&[Step]]) -> Label {
+        match parts {
             [] => self.returned(RETURN_KILL_PROCESS),
-            [(_, verdict)] => self.leaf(arch, verdict),
+            [part] => self.part(arch, part),
             _ => {
-                let (low, high) = steps.split_at(steps.len() / 2);
-                let pivot = high[0].0;
+                let (low, high) = parts.split_at(parts.len() / 2);
+                let pivot = high[0][0].0;
                 // A leaf that only returns is shared where it is in reach, and must be looked up after the other half is written.
                 let above = self.tree(arch, high);
                 let below = self.tree(arch, low);
                 self.branch(JUMP_GREATER_EQUAL, pivot, above, below)
             }
         }
+    }
+
+    /// Asks for each single number of a part.
+    fn part(&mut self, arch: Arch, part: &[Step]) -> Label {
+        let mut next = self.leaf(arch, &part[0].1);
+        for (number, verdict) in part.iter().skip(1).step_by(2) {
+            let single = self.leaf(arch, verdict);
+            next = self.branch(JUMP_EQUAL, *number, single, next);
+        }
+        next
     }
 
     fn leaf(&mut self, arch: Arch, verdict: &Verdict) -> Label {
@@ -242,6 +257,26 @@ impl Assembler {
         }
         self.push(Insn { code, jt: 0, jf: 0, k })
     }
+}
+
+/// Steps in parts that are one verdict but for a few single numbers: every second step of a part is one. Asking for a number takes one
+/// instruction where leaving it out of an interval takes two.
+fn parts(steps: &[Step]) -> Vec<&[Step]> {
+    /// More would make the way to the part's own verdict long.
+    const SINGLES: usize = 3;
+    let is_single = |three: &&[Step]| match three {
+        [before, single, after] => before.1 == after.1 && after.0 - single.0 == 1,
+        _ => false,
+    };
+    let mut parts = Vec::new();
+    let mut rest = steps;
+    while !rest.is_empty() {
+        let singles = rest.windows(3).step_by(2).take(SINGLES).take_while(is_single).count();
+        let (part, after) = rest.split_at(1 + 2 * singles);
+        parts.push(part);
+        rest = after;
+    }
+    parts
 }
 
 /// An argument and what it is compared with, in halves. Both machines that this is built for are little endian.

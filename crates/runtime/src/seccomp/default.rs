@@ -129,7 +129,7 @@ fn architectures() -> Vec<String> {
 
 fn allow(names: &str) -> oci::SyscallRule {
     oci::SyscallRule {
-        names: names.split_ascii_whitespace().map(String::from).collect(),
+        names: names.split_ascii_whitespace().collect(),
         action: "SCMP_ACT_ALLOW".to_owned(),
         ..oci::SyscallRule::default()
     }

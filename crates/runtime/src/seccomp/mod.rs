@@ -21,7 +21,7 @@ mod verdicts;
 
 use std::os::fd::OwnedFd;
 
-use arch::Arch;
+use arch::{Arch, Row};
 use assembler::Assembler;
 pub use default::default_profile;
 use tinyd_core::{Error, Result, oci, wire};
@@ -46,8 +46,8 @@ pub fn flags() -> impl Iterator<Item = &'static str> {
 /// A name of a profile that no architecture has a call of.
 #[must_use]
 pub fn unknown(profile: &oci::Seccomp) -> Option<&str> {
-    let mut names = profile.syscalls.iter().flat_map(|rule| &rule.names);
-    names.find(|name| !arch::is_known(name)).map(String::as_str)
+    let mut names = profile.syscalls.iter().flat_map(|rule| rule.names.iter());
+    names.find(|name| Row::of(name).is_none())
 }
 
 /// A compiled filter.

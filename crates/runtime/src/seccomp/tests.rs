@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use tinyd_core::seccomp_profile::Profile;
 
 use super::{
-    arch::{X32_BIT, names, row_of},
+    arch::{X32_BIT, names},
     interpreter::{Call, Reading, run},
     *,
 };
@@ -25,7 +25,7 @@ pub(super) fn caps(names: &[&str]) -> Vec<String> {
 
 /// The number of a call as the kernel sees it; panics for a name that is none.
 fn number(arch: Arch, name: &str) -> u32 {
-    assert!(row_of(name).is_some(), "{name}");
+    assert!(Row::of(name).is_some(), "{name}");
     arch.number(name).unwrap_or_else(|| panic!("{name} on {arch:?}"))
         | if arch == Arch::X32 { X32_BIT } else { 0 }
 }
@@ -168,7 +168,7 @@ fn a_bad_profile_names_the_field() {
     let base = || default_profile(&[]);
     let with = |rule: oci::SyscallRule| oci::Seccomp { syscalls: vec![rule], ..base() };
     let rule = |action: &str| oci::SyscallRule {
-        names: caps(&["read"]),
+        names: ["read"].into_iter().collect(),
         action: action.to_owned(),
         ..Default::default()
     };
@@ -180,8 +180,14 @@ fn a_bad_profile_names_the_field() {
         (oci::Seccomp { architectures: caps(&["SCMP_ARCH_Z80"]), ..base() }, "architectures"),
         (oci::Seccomp { flags: caps(&["FAST"]), ..base() }, "flags"),
         (with(rule("no")), "syscalls[0].action"),
-        (with(oci::SyscallRule { names: Vec::new(), ..rule("SCMP_ACT_LOG") }), "syscalls[0].names"),
-        (with(oci::SyscallRule { names: caps(&["write"]), ..rule("SCMP_ACT_NOTIFY") }), "syscalls[0].names"),
+        (
+            with(oci::SyscallRule { names: oci::Names::default(), ..rule("SCMP_ACT_LOG") }),
+            "syscalls[0].names",
+        ),
+        (
+            with(oci::SyscallRule { names: ["write"].into_iter().collect(), ..rule("SCMP_ACT_NOTIFY") }),
+            "syscalls[0].names",
+        ),
         (
             with(oci::SyscallRule { args: vec![arg(6, "SCMP_CMP_EQ")], ..rule("SCMP_ACT_LOG") }),
             "syscalls[0].args[0].index",
@@ -200,7 +206,7 @@ fn a_bad_profile_names_the_field() {
 fn a_profile_that_the_kernel_would_not_take_is_refused() {
     let args = |value| oci::SyscallArg { index: 0, value, value_two: 0, op: "SCMP_CMP_EQ".to_owned() };
     let rule = |value| oci::SyscallRule {
-        names: caps(&["read"]),
+        names: ["read"].into_iter().collect(),
         action: "SCMP_ACT_ALLOW".to_owned(),
         args: vec![args(value)],
         ..Default::default()
@@ -234,11 +240,11 @@ fn every_name_of_the_default_profile_is_a_call_somewhere() {
     for rule in
         default_profile(&caps(&["CAP_SYS_ADMIN", "CAP_SYS_TIME", "CAP_SYS_NICE", "CAP_SYS_RAWIO"])).syscalls
     {
-        for name in rule.names {
+        for name in rule.names.iter() {
             let known = [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64, Arch::Arm]
                 .into_iter()
-                .any(|arch| arch.number(&name).is_some());
-            assert!(known || elsewhere.contains(&name.as_str()), "{name}");
+                .any(|arch| arch.number(name).is_some());
+            assert!(known || elsewhere.contains(&name), "{name}");
         }
     }
 }
@@ -317,7 +323,7 @@ fn rule() -> impl Strategy<Value = oci::SyscallRule> {
     let args = prop_oneof![3 => Just(Vec::new()), 2 => vec(arg(), 1..3)];
     (vec(select(names()), 1..20), action(), proptest::option::of(0u32..4096), args).prop_map(
         |(names, action, errno_ret, args)| oci::SyscallRule {
-            names: names.into_iter().map(String::from).collect(),
+            names: names.into_iter().collect(),
             action,
             errno_ret,
             args,

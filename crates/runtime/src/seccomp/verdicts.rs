@@ -8,7 +8,7 @@ use tinyd_sys::seccomp::{
     FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_TSYNC_ESRCH, FLAG_WAIT_KILLABLE_RECV,
 };
 
-use super::arch::{Arch, names};
+use super::arch::{Arch, Row};
 
 /// What the kernel is told: an action and its data.
 pub(super) type Return = u32;
@@ -38,9 +38,9 @@ pub(super) struct Case {
 
 /// A rule with everything parsed.
 #[derive(Debug)]
-struct Rule<'a> {
-    /// Name and row of the table of each call.
-    calls: Vec<(&'a str, Option<usize>)>,
+struct Rule {
+    /// Its calls; names that no architecture has are left out.
+    calls: Vec<Row>,
     /// Empty: no condition at all.
     cases: Vec<Case>,
     then: Return,
@@ -48,25 +48,24 @@ struct Rule<'a> {
 
 /// A profile with everything parsed.
 #[derive(Debug)]
-pub(super) struct Policy<'a> {
+pub(super) struct Policy {
     pub flags: u32,
     default: Return,
     /// Whether calls that nobody named are refused.
     strict: bool,
-    rules: Vec<Rule<'a>>,
+    rules: Vec<Rule>,
 }
 
-impl<'a> Policy<'a> {
+impl Policy {
     /// Reads a profile.
     ///
     /// # Errors
     /// `InvalidArgument` of the field that breaks a rule.
-    pub(super) fn read(profile: &'a oci::Seccomp) -> Result<Policy<'a>> {
+    pub(super) fn read(profile: &oci::Seccomp) -> Result<Policy> {
         let default: Action = profile.default_action.parse().map_err(|error| at("defaultAction", &error))?;
         if default == Action::Notify {
             return Err(bad("defaultAction", "SCMP_ACT_NOTIFY would ask about its own supervisor's calls"));
         }
-        let names = names();
         let mut policy = Policy {
             flags: flags(profile)?,
             default: return_of("defaultErrnoRet", default, profile.default_errno_ret)?,
@@ -77,7 +76,7 @@ impl<'a> Policy<'a> {
             rules: Vec::with_capacity(profile.syscalls.len()),
         };
         for (index, rule) in profile.syscalls.iter().enumerate() {
-            policy.rules.push(Rule::read(index, rule, &names)?);
+            policy.rules.push(Rule::read(index, rule)?);
         }
         if profile.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY") {
             policy.flags |= FLAG_NEW_LISTENER;
@@ -93,8 +92,8 @@ impl<'a> Policy<'a> {
     }
 }
 
-impl<'a> Rule<'a> {
-    fn read(index: usize, rule: &'a oci::SyscallRule, table: &[&str]) -> Result<Rule<'a>> {
+impl Rule {
+    fn read(index: usize, rule: &oci::SyscallRule) -> Result<Rule> {
         let field = |name: &str| format!("syscalls[{index}].{name}");
         let action: Action = rule.action.parse().map_err(|error| at(&field("action"), &error))?;
         let then = return_of(&field("errnoRet"), action, rule.errno_ret)?;
@@ -102,7 +101,7 @@ impl<'a> Rule<'a> {
             return Err(bad(&field("names"), "names no system call"));
         }
         // The runtime hands the supervisor its descriptor with the one, and others with the other (runc refuses it).
-        let own = ["sendmsg", "write"].into_iter().find(|own| rule.names.iter().any(|name| name == own));
+        let own = ["sendmsg", "write"].into_iter().find(|own| rule.names.iter().any(|name| name == *own));
         if let Some(own) = own.filter(|_| action == Action::Notify) {
             let message = format!("SCMP_ACT_NOTIFY of {own} would stop the runtime itself");
             return Err(bad(&field("names"), message));
@@ -113,23 +112,21 @@ impl<'a> Rule<'a> {
             .enumerate()
             .map(|(place, arg)| condition(&field(&format!("args[{place}]")), arg))
             .collect::<Result<_>>()?;
-        let calls = rows(&rule.names, table);
-        Ok(Rule { calls, cases: cases(conditions, then), then })
+        Ok(Rule { calls: rows(&rule.names), cases: cases(conditions, then), then })
     }
 }
 
-/// The row of each name. Profiles list names in order, or nearly: the next one is mostly a few rows on.
-fn rows<'a>(names: &'a [String], table: &[&str]) -> Vec<(&'a str, Option<usize>)> {
-    const NEAR: usize = 4;
-    let mut from = 0;
-    let row_of = |name: &'a String| {
-        let near =
-            table.iter().skip(from).take(NEAR).position(|known| known == name).map(|ahead| from + ahead);
-        let row = near.or_else(|| table.binary_search(&name.as_str()).ok());
-        from = row.map_or(from, |row| row + 1);
-        (name.as_str(), row)
-    };
-    names.iter().map(row_of).collect()
+/// The rows of names. Profiles list names in order, or nearly: the next one is mostly a few rows on.
+fn rows(names: &oci::Names) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(names.len());
+    let mut likely = Row::FIRST;
+    for name in names.iter() {
+        if let Some(row) = likely.of_near(name) {
+            likely = row.next();
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 /// All conditions must hold, unless two are about the same argument: then each stands for itself, as in runc.
@@ -207,17 +204,20 @@ pub(super) enum Verdict {
     ByArguments(Vec<Case>, Return),
 }
 
-/// What happens to every number of an architecture: from each number to the next one listed.
+/// What happens to this number and those after it, up to the next step's.
+pub(super) type Step = (u32, Verdict);
+
+/// What happens to every number of an architecture.
 #[derive(Debug)]
-pub(super) struct Verdicts(pub Vec<(u32, Verdict)>);
+pub(super) struct Verdicts(pub Vec<Step>);
 
 impl Verdicts {
     /// Applies a policy to an architecture.
-    pub(super) fn of(policy: &Policy<'_>, arch: Arch) -> Verdicts {
+    pub(super) fn of(policy: &Policy, arch: Arch) -> Verdicts {
         // The number above, the rule below: sorted by number, then in the order of the rules.
         let mut calls: Vec<u64> = Vec::with_capacity(512);
         for (index, rule) in (0u64..).zip(&policy.rules) {
-            let numbers = rule.calls.iter().filter_map(|(name, row)| arch.number_in(name, *row));
+            let numbers = rule.calls.iter().filter_map(|row| arch.number_in(*row));
             calls.extend(numbers.map(|number| u64::from(number) << 32 | index));
         }
         calls.sort_unstable();
@@ -244,7 +244,7 @@ fn number_of(call: u64) -> u32 {
     (call >> 32) as u32
 }
 
-fn verdict(policy: &Policy<'_>, group: &[u64]) -> Verdict {
+fn verdict(policy: &Policy, group: &[u64]) -> Verdict {
     // A rule that says what happens anyway says nothing (runc leaves it out): it does not hide rules with arguments.
     let rules = || {
         group
@@ -264,7 +264,7 @@ fn verdict(policy: &Policy<'_>, group: &[u64]) -> Verdict {
 }
 
 /// Adds a step, unless it changes nothing.
-fn push(steps: &mut Vec<(u32, Verdict)>, from: u32, verdict: Verdict) {
+fn push(steps: &mut Vec<Step>, from: u32, verdict: Verdict) {
     if steps.last().is_none_or(|(_, last)| *last != verdict) {
         steps.push((from, verdict));
     }

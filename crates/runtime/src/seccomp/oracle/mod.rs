@@ -79,7 +79,7 @@ fn theirs(helper: &Path, profile: &oci::Seccomp) -> Theirs {
             .iter()
             .map(|arg| format!(" {} {} {} {}", arg.index, arg.op, arg.value, arg.value_two))
             .collect();
-        for name in &rule.names {
+        for name in rule.names.iter() {
             writeln!(text, "rule {action} {name} {}{args}", rule.args.len()).unwrap();
         }
     }
@@ -213,7 +213,7 @@ fn every_comparison_is_libseccomps() {
     let arg =
         |index, op: &str, value, value_two| oci::SyscallArg { index, value, value_two, op: op.to_owned() };
     let allow = |name: &str, args: &[oci::SyscallArg]| oci::SyscallRule {
-        names: caps(&[name]),
+        names: [name].into_iter().collect(),
         action: "SCMP_ACT_ALLOW".to_owned(),
         args: args.to_vec(),
         ..oci::SyscallRule::default()
