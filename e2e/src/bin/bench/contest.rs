@@ -154,29 +154,29 @@ impl Contest {
         Ok(times)
     }
 
-    /// How many milliseconds longer the second command takes, turn by turn. Of either only the quickest quarter counts: whoever is beside them on the
-    /// machine makes a command slower and never quicker, by more than these two differ.
+    /// How many milliseconds of CPU time the second command takes more, turn by turn: the two differ by less than the machine does
+    /// from one minute to the next, so that only neighbours are compared.
     ///
     /// # Errors
     /// A command that is not in the contest, or that fails.
-    pub(crate) fn longer(&self, than: &str, name: &str, turns: usize) -> Result<f64, Failure> {
+    pub(crate) fn more_cpu(&self, than: &str, name: &str, turns: usize) -> Result<Middle, Failure> {
         let entry = |name: &str| self.entries.iter().find(|(known, _)| known == name).ok_or(name.to_owned());
         let both = [entry(than)?, entry(name)?];
-        let mut times = [Vec::new(), Vec::new()];
+        let cpu = helper("e2e-cpu").display().to_string();
+        let mut differences = Vec::new();
         for turn in 0..turns {
+            let mut took = [0.0; 2];
             for at in [turn % 2, 1 - turn % 2] {
                 let argv = both[at].1(usize::MAX - turn);
-                times[at].push(self.once(&argv)??);
+                took[at] = self.once(&[vec![cpu.clone()], argv].concat())??;
             }
+            differences.push(took[1] - took[0]);
         }
-        let [than, name] = times.map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            middle(&times[..turns / 4])
-        });
-        Ok(name - than)
+        Ok(Middle::of(differences))
     }
 
-    /// One start to one exit, in milliseconds, or what the command said when it failed. The floor measures itself.
+    /// One start to one exit, in milliseconds, or what the command said when it failed. The floor measures itself, and `e2e-cpu` what it
+    /// starts.
     fn once(&self, argv: &[String]) -> Result<Result<f64, String>, Failure> {
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).env("TINYD_HOST", &self.host);
@@ -187,11 +187,12 @@ impl Contest {
         if !out.status.success() {
             return Ok(Err(String::from_utf8_lossy(&out.stderr).trim().to_owned()));
         }
-        let own = argv[0]
-            .ends_with("e2e-floor")
-            .then(|| String::from_utf8_lossy(&out.stdout).trim().parse().ok())
-            .flatten();
-        Ok(Ok(own.unwrap_or(took)))
+        let said = || String::from_utf8_lossy(&out.stdout).trim().parse::<f64>();
+        Ok(Ok(match Path::new(&argv[0]).file_name().and_then(|name| name.to_str()) {
+            Some("e2e-floor") => said()?,
+            Some("e2e-cpu") => said()? / 1e3,
+            _ => took,
+        }))
     }
 
     /// The most memory that each runtime's `run` has had, in KiB, the median of five.
@@ -259,6 +260,22 @@ pub(crate) fn make_bundle(dir: &Path, rootfs: &str) -> Result<String, Failure> {
 fn found(program: &str) -> Option<String> {
     let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     paths.split(':').map(|dir| format!("{dir}/{program}")).find(|path| Path::new(path).is_file())
+}
+
+/// A median, and between which two values that of endless turns is, 19 times of 20: its rank swings by the root of their number.
+pub(crate) struct Middle {
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Middle {
+    fn of(mut values: Vec<f64>) -> Middle {
+        values.sort_by(f64::total_cmp);
+        let at = |rank: usize| values.get(rank).copied().unwrap_or(f64::NAN);
+        let (half, swing) = (values.len() / 2, values.len().isqrt());
+        Middle { median: at(half), low: at(half.saturating_sub(swing)), high: at(half + swing) }
+    }
 }
 
 pub(crate) fn middle(values: &[f64]) -> f64 {
