@@ -4,7 +4,7 @@ use std::{os::unix::process::ExitStatusExt, process::Command};
 
 use crate::{
     driver::{Bundle, tinyrun, wait_for},
-    sweep::{Case, wait_for_the_end},
+    sweep::{Case, share, wait_for_the_end},
 };
 
 /// Calls that change what the kernel or a disk holds, or give somebody a hold on it.
@@ -57,7 +57,7 @@ fn sweep(name: &str, seconds: &str, case: Case) {
     bundle.write();
     let points = case.points(&bundle, &CHANGING);
     assert!(points.len() > 3, "{points:?}");
-    for point in points {
+    for point in share(name, "TINYD_KILLED_SHARE", points.into_iter().collect()) {
         case.prepare(&bundle);
         let _ = case.play(&bundle, point, "signal=KILL");
         let place = format!("{} killed at {} {}", case.verb[0], point.call, point.at);

@@ -3,7 +3,7 @@
 
 use crate::{
     driver::{Bundle, Said},
-    sweep::{Case, wait_for_the_end},
+    sweep::{Case, share, wait_for_the_end},
 };
 
 /// What the kernel says, and how that reads.
@@ -49,20 +49,19 @@ fn refuse(name: &str, seconds: &str, case: Case) {
     assert!(points.len() > 20, "{points:?}");
     let creates = matches!(case.verb[0], "create" | "run");
     let mut wrong = Vec::new();
-    for point in points {
-        for error in errors_of(point.call) {
-            case.prepare(&bundle);
-            let said = case.play(&bundle, point, &format!("error={}", error.0));
-            let place = format!("{} with {} from {} {}", case.verb[0], error.0, point.call, point.at);
-            let known = bundle.tinyrun(&["list", "-q"]).out;
-            let left = if creates { known.as_str() } else { "" };
-            let what = judge(point.call, error.1, &said, left);
-            wrong.extend(what.map(|what| format!("{place}: {what}: {said:?}")));
-            // What is still there is there by its record.
-            bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
-            wait_for_the_end(&bundle, &place);
-            bundle.assert_clean();
-        }
+    let all = points.into_iter().flat_map(|point| errors_of(point.call).map(move |error| (point, error)));
+    for (point, error) in share(name, "TINYD_REFUSED_SHARE", all.collect()) {
+        case.prepare(&bundle);
+        let said = case.play(&bundle, point, &format!("error={}", error.0));
+        let place = format!("{} with {} from {} {}", case.verb[0], error.0, point.call, point.at);
+        let known = bundle.tinyrun(&["list", "-q"]).out;
+        let left = if creates { known.as_str() } else { "" };
+        let what = judge(point.call, error.1, &said, left);
+        wrong.extend(what.map(|what| format!("{place}: {what}: {said:?}")));
+        // What is still there is there by its record.
+        bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+        wait_for_the_end(&bundle, &place);
+        bundle.assert_clean();
     }
     assert!(wrong.is_empty(), "{} points are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

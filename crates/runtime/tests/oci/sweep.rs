@@ -77,6 +77,24 @@ fn made(text: &str, names: &[&'static str]) -> BTreeSet<Point> {
     points
 }
 
+/// What is to be played on this machine: all, or where that takes too long a share, which the environment says as `2/8`: the second
+/// of eight. Says how much that is.
+pub(crate) fn share<T>(name: &str, variable: &str, all: Vec<T>) -> Vec<T> {
+    let wanted = std::env::var(variable).ok();
+    let (which, of): (usize, usize) = wanted.as_deref().map_or((1, 1), |text| {
+        let (which, of) = text.split_once('/').unwrap();
+        (which.parse().unwrap(), of.parse().unwrap())
+    });
+    assert!((1..=of).contains(&which), "there is no share {which} of {of}");
+    let count = all.len();
+    let played: Vec<T> = all.into_iter().skip(which - 1).step_by(of).collect();
+    #[expect(clippy::print_stderr, reason = "how much was tried")]
+    {
+        eprintln!("{name}: {} of {count} points, share {which}/{of}", played.len());
+    }
+    played
+}
+
 fn play(bundle: &Bundle, verb: &[&str], around: &[&str]) -> Said {
     let dir = bundle.dir.to_str().unwrap();
     let mut words = verb.to_vec();
