@@ -4,9 +4,14 @@
 //! container's own directory, and takes it away again. Nothing here mounts: the runtime does, from what a driver returns.
 
 mod aufs;
+pub mod config;
 mod copy;
+pub mod digest;
+pub mod document;
 mod image;
 mod overlay;
+pub mod platform;
+pub mod reference;
 pub mod tree;
 
 use std::path::Path;
