@@ -64,6 +64,20 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Descriptor {
+    /// Of content that is at hand, without more words about it.
+    #[must_use]
+    pub fn of(digest: &Digest, size: u64) -> Descriptor {
+        Descriptor {
+            media_type: String::new(),
+            digest: digest.clone(),
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
 /// An image's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

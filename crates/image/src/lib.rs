@@ -12,6 +12,7 @@ mod image;
 mod overlay;
 pub mod platform;
 pub mod reference;
+pub mod store;
 pub mod tree;
 
 use std::path::Path;
@@ -77,4 +78,12 @@ fn failed(what: std::fmt::Arguments<'_>, errno: impl Into<std::io::Error>) -> Er
         matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
     let kind = if is_full { Kind::Exhausted } else { Kind::Internal };
     Error::new(kind, format!("{what}: {source}"))
+}
+
+/// [`failed`] for a call that says itself what it was.
+fn failed_call(error: &tinyd_sys::Error) -> Error {
+    let is_full =
+        matches!(error.io_kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+    let kind = if is_full { Kind::Exhausted } else { Kind::Internal };
+    Error::new(kind, tinyd_core::error::chain(error))
 }

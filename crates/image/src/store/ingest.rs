@@ -1,0 +1,276 @@
+//! Content on its way in: size first, then digest, then the name. What was cut short waits here and is gone on with.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
+
+use tinyd_core::{Error, Kind, Result};
+
+use super::{Store, file_name, sync_dir};
+use crate::{
+    digest::{Digest, Hasher},
+    document::Descriptor,
+    failed,
+};
+
+/// The beginning of a blob. One writer at a time: whoever fetches it.
+#[derive(Debug)]
+pub struct Ingest {
+    store: Store,
+    wanted: Descriptor,
+    path: PathBuf,
+    file: File,
+    have: u64,
+    hasher: Hasher,
+}
+
+/// A blob that has arrived and is what it should be, without its name yet.
+#[derive(Debug)]
+pub struct Arrived {
+    store: Store,
+    digest: Digest,
+    path: PathBuf,
+    file: File,
+}
+
+impl Store {
+    /// Begins to take a blob in, behind what an earlier try has brought.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn ingest(&self, wanted: &Descriptor) -> Result<Ingest> {
+        let path = self.ingests().join(file_name(&wanted.digest));
+        let open =
+            || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = open().map_err(|source| failed(format_args!("open({path:?})"), source))?;
+        let hasher = Hasher::new(wanted.digest.algorithm());
+        let mut ingest = Ingest { store: self.clone(), wanted: wanted.clone(), path, file, have: 0, hasher };
+        ingest.look_through()?;
+        Ok(ingest)
+    }
+
+    /// Bytes of blobs that have begun to arrive, and removes them when `remove` says so of their digest's file name.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn sweep_ingests(&self, keep: impl Fn(&str) -> bool) -> Result<u64> {
+        let dir = self.ingests();
+        let mut freed = 0;
+        let entries =
+            fs::read_dir(&dir).map_err(|source| failed(format_args!("read directory {dir:?}"), source))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name.to_str().is_some_and(&keep) {
+                continue;
+            }
+            let size = entry.metadata().map_or(0, |meta| meta.len());
+            match fs::remove_file(entry.path()) {
+                Ok(()) => freed += size,
+                Err(source) if source.kind() == ErrorKind::NotFound => {}
+                Err(source) => return Err(failed(format_args!("unlink({:?})", entry.path()), source)),
+            }
+        }
+        Ok(freed)
+    }
+}
+
+impl Ingest {
+    /// Hashes what is there.
+    fn look_through(&mut self) -> Result<()> {
+        let mut piece = vec![0; 128 << 10];
+        loop {
+            let count = self.file.read(&mut piece).map_err(|source| self.failed("read", source))?;
+            if count == 0 {
+                break;
+            }
+            self.hasher.update(&piece[..count]);
+            self.have += count as u64;
+        }
+        if self.have > self.wanted.size { self.restart() } else { Ok(()) }
+    }
+
+    /// How many bytes are there: where a transfer goes on.
+    #[must_use]
+    pub const fn have(&self) -> u64 {
+        self.have
+    }
+
+    /// Where they are; a reader may follow the writer.
+    #[must_use]
+    pub const fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Forgets what is there.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn restart(&mut self) -> Result<()> {
+        let again = |file: &mut File| {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))
+        };
+        again(&mut self.file).map_err(|source| self.failed("truncate", source))?;
+        self.have = 0;
+        self.hasher = Hasher::new(self.wanted.digest.algorithm());
+        Ok(())
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there are more than were announced, `Exhausted` when the disk is full, or the call and the errno.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 > self.wanted.size - self.have {
+            return Err(
+                self.wrong(format_args!("more than the {} bytes that were announced", self.wanted.size))
+            );
+        }
+        self.file.write_all(bytes).map_err(|source| self.failed("write", source))?;
+        self.hasher.update(bytes);
+        self.have += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Holds what has arrived to what was announced.
+    ///
+    /// # Errors
+    /// `Unavailable` when bytes are missing, and they are waited for; `InvalidArgument` when it is something else: then it is thrown away.
+    pub fn finish(self) -> Result<Arrived> {
+        if self.have < self.wanted.size {
+            let message = format!(
+                "content {} ended after {} of {} bytes",
+                self.wanted.digest, self.have, self.wanted.size
+            );
+            return Err(Error::new(Kind::Unavailable, message));
+        }
+        let found = self.hasher.clone().finish();
+        if found != self.wanted.digest {
+            let error = self.wrong(format_args!("something else: its digest is {found}"));
+            self.discard()?;
+            return Err(error);
+        }
+        Ok(Arrived { store: self.store, digest: self.wanted.digest, path: self.path, file: self.file })
+    }
+
+    /// Gives the space back.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn discard(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(|source| self.failed("unlink", source))
+    }
+
+    fn wrong(&self, what: std::fmt::Arguments<'_>) -> Error {
+        Error::new(Kind::InvalidArgument, format!("content {} is {what}", self.wanted.digest))
+    }
+
+    fn failed(&self, call: &str, source: std::io::Error) -> Error {
+        failed(format_args!("{call}({:?})", self.path), source)
+    }
+}
+
+impl Arrived {
+    /// Gives it its name. With many at once, [`Store::sync`] and [`Arrived::publish_synced`] cost less.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn publish(self) -> Result<()> {
+        self.file.sync_data().map_err(|source| failed(format_args!("fdatasync({:?})", self.path), source))?;
+        let dir = self.store.blob_path(&self.digest);
+        self.publish_synced()?;
+        dir.parent().map_or(Ok(()), sync_dir)
+    }
+
+    /// Gives it its name; whoever calls has brought its bytes to disk, and brings its name there.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn publish_synced(self) -> Result<()> {
+        let to = self.store.blob_path(&self.digest);
+        let rename = || match fs::rename(&self.path, &to) {
+            Err(source) if source.kind() == ErrorKind::NotFound => {
+                // Few have content of another algorithm: its directory is made when it is needed.
+                to.parent().map_or(Ok(()), fs::create_dir_all)?;
+                fs::rename(&self.path, &to)
+            }
+            done => done,
+        };
+        rename().map_err(|source| failed(format_args!("rename({:?})", self.path), source))
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Scratch;
+
+    fn wanted(bytes: &[u8]) -> Descriptor {
+        Descriptor::of(&Digest::of(bytes), bytes.len() as u64)
+    }
+
+    #[test]
+    fn a_transfer_that_was_cut_is_gone_on_with() {
+        let scratch = Scratch::new("resume");
+        let wanted = wanted(b"hello world");
+        let mut first = scratch.store.ingest(&wanted).unwrap();
+        first.write(b"hello").unwrap();
+        let error = first.finish().unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.message().contains("5 of 11"), "{error}");
+        let mut second = scratch.store.ingest(&wanted).unwrap();
+        assert_eq!(second.have(), 5);
+        second.write(b" world").unwrap();
+        second.finish().unwrap().publish().unwrap();
+        assert_eq!(scratch.store.read_blob(&wanted.digest, 99).unwrap(), b"hello world");
+        assert_eq!(fs::read_dir(scratch.store.ingests()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn size_comes_before_the_digest_and_both_before_the_name() {
+        let scratch = Scratch::new("wrong");
+        let wanted = wanted(b"hello");
+        let mut long = scratch.store.ingest(&wanted).unwrap();
+        long.write(b"hell").unwrap();
+        let error = long.write(b"o!").unwrap_err();
+        assert!(error.message().contains("more than the 5 bytes"), "{error}");
+        drop(long);
+        let mut other = scratch.store.ingest(&wanted).unwrap();
+        other.write(b"!").unwrap();
+        let error = other.finish().unwrap_err();
+        assert!(error.message().contains("its digest is"), "{error}");
+        assert_eq!(scratch.store.blob_size(&wanted.digest), None);
+        // What was wrong is not gone on with.
+        assert_eq!(scratch.store.ingest(&wanted).unwrap().have(), 0);
+    }
+
+    #[test]
+    fn what_is_longer_than_it_should_be_begins_again() {
+        let scratch = Scratch::new("long");
+        let wanted = wanted(b"hello");
+        fs::write(scratch.store.ingests().join(file_name(&wanted.digest)), "far too long").unwrap();
+        assert_eq!(scratch.store.ingest(&wanted).unwrap().have(), 0);
+        assert_eq!(scratch.store.sweep_ingests(|_| false).unwrap(), 0);
+    }
+
+    #[test]
+    fn content_of_another_algorithm_has_its_own_directory() {
+        let scratch = Scratch::new("sha512");
+        let mut hasher = Hasher::new(crate::digest::Algorithm::Sha512);
+        hasher.update(b"x");
+        let digest = hasher.finish();
+        let mut ingest = scratch.store.ingest(&Descriptor::of(&digest, 1)).unwrap();
+        ingest.write(b"x").unwrap();
+        ingest.finish().unwrap().publish().unwrap();
+        assert_eq!(scratch.store.all_blobs().unwrap(), [digest]);
+    }
+}
