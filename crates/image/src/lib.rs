@@ -14,6 +14,7 @@ pub mod platform;
 pub mod reference;
 pub mod store;
 pub mod tree;
+pub mod unpack;
 
 use std::path::Path;
 

@@ -2,7 +2,10 @@
 //! stack or the descriptors.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -34,17 +37,18 @@ pub fn remove(path: &Path) -> Result<()> {
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(failed(format_args!("open({parent:?})"), errno)),
         };
-    match unlinkat(&parent, name, AtFlags::empty()) {
+    remove_at(parent.as_fd(), name.as_bytes(), path)
+}
+
+/// Removes `name` of the directory `parent` and everything below it. Nothing there is no error. `path` is for messages.
+pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<()> {
+    match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(errno) => return Err(failed(format_args!("unlinkat({path:?})"), errno)),
     }
-    empty(
-        open_dir(parent.as_fd(), name).map_err(|errno| failed(format_args!("openat2({path:?})"), errno))?,
-        path,
-    )?;
-    unlinkat(&parent, name, AtFlags::REMOVEDIR)
-        .map_err(|errno| failed(format_args!("rmdir({path:?})"), errno))
+    empty(open_dir(parent, name).map_err(|errno| failed(format_args!("openat2({path:?})"), errno))?, path)?;
+    unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(|errno| failed(format_args!("rmdir({path:?})"), errno))
 }
 
 /// A directory on the way down.
