@@ -10,6 +10,7 @@ pub mod digest;
 pub mod document;
 mod image;
 mod overlay;
+pub mod pack;
 pub mod platform;
 pub mod reference;
 pub mod store;

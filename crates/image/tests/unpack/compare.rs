@@ -41,7 +41,7 @@ fn by_umoci(archive: &Path, scratch: &Scratch) -> PathBuf {
 }
 
 /// Every kind of entry that all three take.
-fn everything() -> Vec<u8> {
+pub(crate) fn everything() -> Vec<u8> {
     let long = format!("{}/{}", "directory".repeat(15), "name".repeat(30));
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let large: Vec<u8> = (0..1_000_003_u32).map(|number| (number * 7 % 251) as u8).collect();

@@ -6,6 +6,7 @@ mod compare;
 mod facts;
 mod layer;
 mod maker;
+mod pack;
 mod rules;
 mod strangers;
 
