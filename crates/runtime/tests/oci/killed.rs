@@ -138,8 +138,8 @@ fn who_gives_up_on_starting_a_stopped_process_leaves_it_to_run_when_it_goes_on()
     let gate = records.join(&bundle.id).join("gate");
     wait_for("the end of the gate", || !gate.exists());
     assert!(start.try_wait().unwrap().is_none());
-    let interrupted = Command::new("kill").args(["-INT", &start.id().to_string()]).status().unwrap();
-    assert!(interrupted.success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&start), rustix::process::Signal::INT)
+        .unwrap();
     assert_eq!(start.wait().unwrap().signal(), Some(libc::SIGINT));
     bundle.tinyrun(&["start", &bundle.id]).fails(1, "cannot start an already running container");
     bundle.tinyrun(&["kill", &bundle.id, "CONT"]).says("");
