@@ -9,6 +9,7 @@ mod copy;
 pub mod digest;
 pub mod document;
 mod image;
+pub mod layer;
 mod overlay;
 pub mod pack;
 pub mod platform;

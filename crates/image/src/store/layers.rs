@@ -35,6 +35,9 @@ pub struct LayerRecord {
     pub entries: u64,
     /// Bytes of its files.
     pub bytes: u64,
+    /// Whether nothing of the layers below is to be seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hides_all: bool,
 }
 
 /// A layer that is being unpacked. Dropped before it is published, it is taken away.
@@ -202,7 +205,14 @@ mod tests {
 
     fn record(text: &[u8]) -> LayerRecord {
         let digest = Digest::of(text);
-        LayerRecord { chain_id: digest.clone(), diff_id: digest, parent: None, entries: 1, bytes: 2 }
+        LayerRecord {
+            chain_id: digest.clone(),
+            diff_id: digest,
+            parent: None,
+            entries: 1,
+            bytes: 2,
+            hides_all: false,
+        }
     }
 
     #[test]

@@ -93,17 +93,17 @@ fn sync_dir(dir: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A store of its own that goes with the test.
     #[derive(Debug)]
-    pub(super) struct Scratch {
-        pub(super) store: Store,
+    pub(crate) struct Scratch {
+        pub(crate) store: Store,
     }
 
     impl Scratch {
-        pub(super) fn new(name: &str) -> Scratch {
+        pub(crate) fn new(name: &str) -> Scratch {
             let root = std::env::temp_dir().join(format!("tinyd-store-{name}-{}", std::process::id()));
             Scratch { store: Store::open(&root).unwrap() }
         }
