@@ -9,6 +9,7 @@ mod copy;
 pub mod digest;
 pub mod document;
 mod image;
+pub mod images;
 pub mod layer;
 mod overlay;
 pub mod pack;
