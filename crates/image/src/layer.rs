@@ -4,6 +4,7 @@
 use std::{
     io::{self, BufReader, Read},
     os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -67,22 +68,19 @@ pub fn apply(
 }
 
 impl Applied {
-    /// Makes it the layer of a stack. `lower` are those below it, the nearest first; they are there.
+    /// Makes it the layer of a stack, above `parent`. `lower` are where the files of those below it are, the nearest first.
     ///
     /// # Errors
     /// The call and the errno.
-    pub fn settle(self, store: &Store, chain_id: &Digest, lower: &[Digest]) -> Result<Settled> {
+    pub fn settle(self, chain_id: &Digest, parent: Option<&Digest>, lower: &[PathBuf]) -> Result<Settled> {
         let own = open_dir(&self.unpacking.files())?;
-        let lower_dirs = lower
-            .iter()
-            .map(|chain_id| open_dir(&store.layer_files(chain_id)))
-            .collect::<Result<Vec<_>>>()?;
-        let lower_dirs: Vec<_> = lower_dirs.iter().map(AsFd::as_fd).collect();
-        unpack::settle(own.as_fd(), &lower_dirs, &self.unpacked.implied)?;
+        let lower = lower.iter().map(|files| open_dir(files)).collect::<Result<Vec<_>>>()?;
+        let lower: Vec<_> = lower.iter().map(AsFd::as_fd).collect();
+        unpack::settle(own.as_fd(), &lower, &self.unpacked.implied)?;
         let record = LayerRecord {
             chain_id: chain_id.clone(),
             diff_id: self.diff_id,
-            parent: lower.first().cloned(),
+            parent: parent.cloned(),
             entries: self.unpacked.entries,
             bytes: self.unpacked.bytes,
             hides_all: self.unpacked.hides_all,
@@ -102,6 +100,12 @@ pub struct Settled {
 }
 
 impl Settled {
+    /// Where its files are until then.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.unpacking.files()
+    }
+
     /// Gives it its name; its files are on disk ([`Store::sync`]).
     ///
     /// # Errors
@@ -111,9 +115,19 @@ impl Settled {
     }
 }
 
-fn open_dir(path: &std::path::Path) -> Result<OwnedFd> {
+fn open_dir(path: &Path) -> Result<OwnedFd> {
     openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed(format_args!("open({path:?})"), errno))
+}
+
+/// Reads what `packed` is packed with from its beginning, which stays to be read.
+///
+/// # Errors
+/// What `packed` says.
+pub fn sniff<'a>(mut packed: impl Read + 'a) -> io::Result<(Compression, impl Read + 'a)> {
+    let mut head = Vec::with_capacity(4);
+    packed.by_ref().take(4).read_to_end(&mut head)?;
+    Ok((Compression::sniff(&head), io::Cursor::new(head).chain(packed)))
 }
 
 fn inflater<'a>(packed: &'a mut dyn Read, compression: Compression) -> Result<Box<dyn Read + 'a>> {
@@ -147,14 +161,14 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{fs, io::Write, os::unix::fs::PermissionsExt};
 
     use super::*;
     use crate::{config::chain_ids, store::tests::Scratch};
 
     /// An archive with one file.
-    fn archive(path: &str, text: &[u8]) -> Vec<u8> {
+    pub(crate) fn archive(path: &str, text: &[u8]) -> Vec<u8> {
         let mut header = [0_u8; 512];
         header[..path.len()].copy_from_slice(path.as_bytes());
         header[100..108].copy_from_slice(b"0000644\0");
@@ -173,7 +187,7 @@ mod tests {
         tar
     }
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
@@ -212,8 +226,10 @@ mod tests {
         };
         let (low, high) = (unpack(0), unpack(1));
         fs::set_permissions(low.unpacking.files().join("d"), fs::Permissions::from_mode(0o1770)).unwrap();
-        low.settle(store, &chain[0], &[]).unwrap().publish().unwrap();
-        high.settle(store, &chain[1], &chain[..1]).unwrap().publish().unwrap();
+        let low = low.settle(&chain[0], None, &[]).unwrap();
+        let high = high.settle(&chain[1], chain.first(), &[low.files()]).unwrap();
+        low.publish().unwrap();
+        high.publish().unwrap();
         let mode = fs::metadata(store.layer_files(&chain[1]).join("d")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o1770);
         let record = store.layer(&chain[1]).unwrap().unwrap();

@@ -3,6 +3,7 @@
 //! An [`Image`] is, for now, a directory that holds a root file system. A [`Driver`] makes a root of it for one container, in the
 //! container's own directory, and takes it away again. Nothing here mounts: the runtime does, from what a driver returns.
 
+pub mod assemble;
 mod aufs;
 pub mod config;
 mod copy;
