@@ -9,15 +9,17 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
-        XattrFlags, chownat, copy_file_range, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat,
-        ftruncate, futimens, ioctl_ficlone, linkat, mkdirat, openat, readlinkat, renameat, seek, statat,
-        symlinkat, utimensat,
+        XattrFlags, chownat, copy_file_range, fchmod, fchown, fsetxattr, fstat, ftruncate, futimens,
+        ioctl_ficlone, linkat, mkdirat, openat, readlinkat, renameat, seek, statat, symlinkat, utimensat,
     },
     io::Errno,
 };
 use tinyd_core::{Error, Kind, Result, wire};
 
-use crate::{Driver, Image, Prepared, failed, tree};
+use crate::{
+    Driver, Image, Prepared, failed, tree,
+    unpack::dirs::{read_xattr, xattr_names},
+};
 
 /// The copy driver.
 #[derive(Clone, Copy, Debug)]
@@ -191,21 +193,13 @@ impl Copier {
     }
 
     fn attributes(&self, source: &OwnedFd, target: &OwnedFd) -> Done {
-        let mut names = vec![0_u8; 0];
-        let size = match flistxattr(source, names.as_mut_slice()) {
-            Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
-            other => other?,
-        };
-        names.resize(size, 0);
-        let size = flistxattr(source, names.as_mut_slice())?;
-        for name in names[..size].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            let mut value = vec![0_u8; fgetxattr(source, name, &mut [0_u8; 0][..])?];
-            let size = fgetxattr(source, name, value.as_mut_slice())?;
-            value.truncate(size);
+        for name in xattr_names(source.as_fd())? {
+            // Whoever wrote the image took it away meanwhile.
+            let Some(mut value) = read_xattr(source.as_fd(), &name)? else { continue };
             if name == b"security.capability" && self.shift != 0 {
                 value = capability_of(self.shift, &value);
             }
-            match fsetxattr(target, name, &value, XattrFlags::empty()) {
+            match fsetxattr(target, name.as_slice(), &value, XattrFlags::empty()) {
                 Ok(()) | Err(Errno::NOTSUP) => {}
                 Err(errno) => return Err(errno),
             }
@@ -314,6 +308,12 @@ mod tests {
         fs::write(image.join("bin/su"), b"set id").unwrap();
         fs::set_permissions(image.join("bin/su"), fs::Permissions::from_mode(0o4755)).unwrap();
         fs::hard_link(image.join("bin/su"), image.join("su2")).unwrap();
+        fs::write(image.join("bin/ping"), b"capable").unwrap();
+        // CAP_NET_RAW, permitted and effective (linux/capability.h, VFS_CAP_REVISION_2).
+        let capability = [[1, 0, 0, 2], [0, 0x20, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
+        for (name, value) in [("security.capability", capability.as_slice()), ("user.note", b"kept")] {
+            rustix::fs::setxattr(image.join("bin/ping"), name, value, XattrFlags::empty()).unwrap();
+        }
         symlink("/etc/shadow", image.join("link")).unwrap();
         rustix::fs::mknodat(CWD, image.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         let hole = fs::File::create(image.join("hole")).unwrap();
@@ -330,6 +330,10 @@ mod tests {
         let su = fs::metadata(copy.join("bin/su")).unwrap();
         assert_eq!((su.mode() & 0o7777, su.uid(), su.gid(), su.nlink()), (0o4755, 1 << 30, 1 << 30, 2));
         assert_eq!(su.mtime_nsec(), fs::metadata(image.join("bin/su")).unwrap().mtime_nsec());
+        let ping = fs::File::open(copy.join("bin/ping")).unwrap();
+        assert_eq!(read_xattr(ping.as_fd(), b"user.note").unwrap().unwrap(), b"kept");
+        let found = read_xattr(ping.as_fd(), b"security.capability").unwrap().unwrap();
+        assert_eq!(found, capability_of(1 << 30, &capability));
         assert_eq!(fs::read_link(copy.join("link")).unwrap(), Path::new("/etc/shadow"));
         assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o711);
         assert!(!copy.join("pipe").exists());
