@@ -130,7 +130,7 @@ pub fn sniff<'a>(mut packed: impl Read + 'a) -> io::Result<(Compression, impl Re
     Ok((Compression::sniff(&head), io::Cursor::new(head).chain(packed)))
 }
 
-fn inflater<'a>(packed: &'a mut dyn Read, compression: Compression) -> Result<Box<dyn Read + 'a>> {
+pub(crate) fn inflater<'a>(packed: &'a mut dyn Read, compression: Compression) -> Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(packed),
         // An archive may be several gzip members, one behind the other (pigz, estargz).

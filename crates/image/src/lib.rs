@@ -12,6 +12,7 @@ pub mod document;
 mod image;
 pub mod images;
 pub mod layer;
+pub mod load;
 mod overlay;
 pub mod pack;
 pub mod platform;

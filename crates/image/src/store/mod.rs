@@ -12,6 +12,7 @@ mod blobs;
 mod ingest;
 mod layers;
 mod records;
+mod unnamed;
 
 use std::{
     fs::{DirBuilder, File},
@@ -26,6 +27,7 @@ pub use self::{
     ingest::Ingest,
     layers::{LayerRecord, Unpacking},
     records::ImageRecord,
+    unnamed::Unnamed,
 };
 use crate::{digest::Digest, failed};
 
@@ -51,6 +53,7 @@ impl Store {
                 .map_err(|source| failed(format_args!("mkdir({dir:?})"), source))?;
         }
         store.sweep_layers()?;
+        store.sweep_unnamed()?;
         Ok(store)
     }
 

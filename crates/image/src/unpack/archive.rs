@@ -23,7 +23,7 @@ const LONG_MAX: u64 = 4097;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(crate) enum Type {
     File,
     Directory,
     Symlink,
@@ -36,25 +36,32 @@ pub(super) enum Type {
 
 /// One entry, its contents still to be read.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) kind: Type,
+pub(crate) struct Entry {
+    pub(crate) kind: Type,
     /// As it was written.
-    pub(super) path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// As it was written: of symbolic and hard links.
-    pub(super) link: Vec<u8>,
+    pub(crate) link: Vec<u8>,
     /// The twelve bits.
-    pub(super) mode: u32,
-    pub(super) uid: u64,
-    pub(super) gid: u64,
-    pub(super) mtime: Timespec,
-    pub(super) atime: Timespec,
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
+    pub(crate) mtime: Timespec,
+    pub(crate) atime: Timespec,
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) sparse: Option<Map>,
 }
 
+impl Entry {
+    /// Whether its contents are not what is in the archive, one byte behind the other.
+    pub(crate) const fn is_sparse(&self) -> bool {
+        self.sparse.is_some()
+    }
+}
+
 /// The stream as entries.
-pub(super) struct Archive<'a> {
+pub(crate) struct Archive<'a> {
     stream: Stream<'a>,
     /// Bytes of contents that are still to come, and what fills them up to whole blocks.
     left: u64,
@@ -62,12 +69,12 @@ pub(super) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    pub(super) fn new(source: &'a mut dyn std::io::Read, bytes_max: u64) -> Archive<'a> {
+    pub(crate) fn new(source: &'a mut dyn std::io::Read, bytes_max: u64) -> Archive<'a> {
         Archive { stream: Stream::new(source, bytes_max), left: 0, padding: 0 }
     }
 
     /// The next entry; what is left of the one before is passed over. After the last, the stream is read to its end.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         self.stream.skip(self.left + self.padding)?;
         (self.left, self.padding) = (0, 0);
         let mut before = Before::default();
@@ -86,8 +93,13 @@ impl<'a> Archive<'a> {
         }
     }
 
+    /// How many bytes of the entry's contents are still to come.
+    pub(crate) const fn left(&self) -> u64 {
+        self.left
+    }
+
     /// The next piece of the contents, at least a byte; `None` after the last.
-    pub(super) fn piece(&mut self, max: u64) -> Result<Option<&[u8]>> {
+    pub(crate) fn piece(&mut self, max: u64) -> Result<Option<&[u8]>> {
         if self.left == 0 || max == 0 {
             return Ok(None);
         }

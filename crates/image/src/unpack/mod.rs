@@ -23,11 +23,11 @@
 //! | global PAX headers | ignored | Docker, umoci: the same |
 //! | no end marker | accepted: the digest says that it is whole | the same |
 
-mod archive;
+pub(crate) mod archive;
 pub(crate) mod dirs;
 mod header;
 mod make;
-mod name;
+pub(crate) mod name;
 mod pax;
 mod settle;
 mod sparse;

@@ -27,7 +27,7 @@ pub(super) enum Place<'a> {
 }
 
 /// The name as `a/b/c`, the root as nothing.
-pub(super) fn clean(raw: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>> {
     if raw.is_empty() {
         return Err(malformed("it has no name"));
     }

@@ -1,0 +1,113 @@
+//! Content whose digest nobody has said: it is hashed on its way in, and named by what comes out.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use tinyd_core::Result;
+
+use super::Store;
+use crate::{
+    digest::{Algorithm, Digest, Hasher},
+    document::Descriptor,
+    failed,
+};
+
+/// What its file's name begins with until then.
+const UNNAMED: &str = ".new-";
+
+/// Content on its way in. Dropped before it is whole, it is taken away.
+#[derive(Debug)]
+pub struct Unnamed {
+    store: Store,
+    path: PathBuf,
+    file: File,
+    size: u64,
+    hasher: Hasher,
+    is_kept: bool,
+}
+
+impl Store {
+    /// Begins to take in what has no digest yet.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn unnamed(&self) -> Result<Unnamed> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        // Only one daemon has the store, and it sweeps these when it begins.
+        let path = self.ingests().join(format!("{UNNAMED}{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file = open().map_err(|source| failed(format_args!("open({path:?})"), source))?;
+        let hasher = Hasher::new(Algorithm::Sha256);
+        Ok(Unnamed { store: self.clone(), path, file, size: 0, hasher, is_kept: false })
+    }
+
+    /// Takes away what the last daemon has not named.
+    pub(super) fn sweep_unnamed(&self) -> Result<()> {
+        self.sweep_ingests(|name| !name.starts_with(UNNAMED)).map(drop)
+    }
+}
+
+impl Unnamed {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// `Exhausted` when the disk is full, or the call and the errno.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|source| failed(format_args!("write({:?})", self.path), source))?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Names it. Whoever calls brings bytes and name to disk: [`Store::sync`] before anything points to it.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub fn publish(mut self) -> Result<Descriptor> {
+        let digest: Digest = self.hasher.clone().finish();
+        let to = self.store.blob_path(&digest);
+        fs::rename(&self.path, &to)
+            .map_err(|source| failed(format_args!("rename({:?})", self.path), source))?;
+        self.is_kept = true;
+        Ok(Descriptor::of(&digest, self.size))
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept at the next start.
+        if !self.is_kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Scratch;
+
+    #[test]
+    fn what_comes_in_is_named_by_its_digest_or_goes() {
+        let scratch = Scratch::new("unnamed");
+        let store = &scratch.store;
+        let mut content = store.unnamed().unwrap();
+        content.write(b"hel").unwrap();
+        content.write(b"lo").unwrap();
+        let found = content.publish().unwrap();
+        assert_eq!(found, Descriptor::of(&Digest::of(b"hello"), 5));
+        assert_eq!(store.read_blob(&found.digest, 5).unwrap(), b"hello");
+        drop(store.unnamed().unwrap());
+        assert_eq!(fs::read_dir(store.ingests()).unwrap().count(), 0);
+        std::mem::forget(store.unnamed().unwrap());
+        store.sweep_unnamed().unwrap();
+        assert_eq!(fs::read_dir(store.ingests()).unwrap().count(), 0);
+    }
+}
