@@ -16,7 +16,7 @@ use crate::{
     document::{CONFIG_MAX_BYTES, Descriptor, Document, MANIFEST_MAX_BYTES, Manifest},
     failed,
     layer::{self, Applied, Settled},
-    store::Store,
+    store::{Lease, Store},
 };
 
 /// The most layers that are unpacked at once: each takes a CPU.
@@ -57,15 +57,18 @@ pub fn read(store: &Store, manifest: &Digest) -> Result<(Manifest, ImageConfig)>
     Ok((manifest, config))
 }
 
-/// Makes the image of a manifest ready to run. Its documents and packed layers are in the store.
+/// Makes the image of a manifest ready to run. Its documents and packed layers are in the store, and `lease` has them; the unpacked layers
+/// are put into it.
 ///
 /// # Errors
 /// As [`read`], and as the layers' unpacking. What was unpacked before the failure is taken away again.
-pub fn assemble(store: &Store, manifest: &Digest) -> Result<Assembled> {
+pub fn assemble(lease: &Lease, manifest: &Digest) -> Result<Assembled> {
+    let store = lease.store();
     let (manifest, config) = read(store, manifest)?;
     let chain = chain_ids(&config.rootfs.diff_ids);
     let mut missing = Vec::new();
     for (at, chain_id) in chain.iter().enumerate() {
+        lease.pin(chain_id);
         if store.layer(chain_id)?.is_none() {
             missing.push(at);
         }
@@ -150,7 +153,7 @@ fn publish(store: &Store, settled: Vec<Settled>) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use serde_json::{Value, json};
@@ -163,7 +166,7 @@ mod tests {
     };
 
     /// An image of these archives, every second of which is packed; its manifest.
-    fn image(store: &Store, archives: &[Vec<u8>], os: &str) -> Digest {
+    pub(crate) fn image(store: &Store, archives: &[Vec<u8>], os: &str) -> Digest {
         let diff_ids: Vec<Digest> = archives.iter().map(|tar| Digest::of(tar)).collect();
         let config = json!({ "os": os, "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": diff_ids } });
         let point = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": store.put_blob(bytes).unwrap(), "size": bytes.len() });
@@ -183,7 +186,7 @@ mod tests {
         let store = &scratch.store;
         let archives: Vec<_> = (0..9).map(|number| archive(&format!("d/{number}"), b"x")).collect();
         let manifest = image(store, &archives, "linux");
-        let made = assemble(store, &manifest).unwrap();
+        let made = assemble(&store.lease(), &manifest).unwrap();
         assert_eq!((made.chain.len(), made.notes.len()), (9, 0));
         for (at, chain_id) in made.chain.iter().enumerate() {
             assert_eq!(fs::read(store.layer_files(chain_id).join(format!("d/{at}"))).unwrap(), b"x");
@@ -192,9 +195,9 @@ mod tests {
         for layer in read(store, &manifest).unwrap().0.layers {
             store.remove_blob(&layer.digest).unwrap();
         }
-        assert_eq!(assemble(store, &manifest).unwrap(), made);
+        assert_eq!(assemble(&store.lease(), &manifest).unwrap(), made);
         // The lower half is shared with an image that has only that.
-        let half = assemble(store, &image(store, &archives[..4], "linux")).unwrap();
+        let half = assemble(&store.lease(), &image(store, &archives[..4], "linux")).unwrap();
         assert_eq!(half.chain, made.chain[..4]);
     }
 
@@ -204,7 +207,7 @@ mod tests {
         let store = &scratch.store;
         let mut archives: Vec<_> = (0..5).map(|number| archive(&number.to_string(), b"x")).collect();
         archives[3] = archive("../out", b"x");
-        let error = assemble(store, &image(store, &archives, "linux")).unwrap_err();
+        let error = assemble(&store.lease(), &image(store, &archives, "linux")).unwrap_err();
         assert!(error.message().starts_with("layer 4: "), "{error}");
         assert!(store.all_layers().unwrap().is_empty());
         assert_eq!(
@@ -219,10 +222,10 @@ mod tests {
     fn what_is_for_another_system_or_no_image_is_refused() {
         let scratch = Scratch::new("other-system");
         let store = &scratch.store;
-        let error = assemble(store, &image(store, &[], "windows")).unwrap_err();
+        let error = assemble(&store.lease(), &image(store, &[], "windows")).unwrap_err();
         assert!(error.message().contains("windows/amd64"), "{error}");
         let index = store.put_blob(br#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
-        assert!(assemble(store, &index).unwrap_err().message().contains("is an index"));
-        assert_eq!(assemble(store, &Digest::of(b"nowhere")).unwrap_err().kind(), Kind::NotFound);
+        assert!(assemble(&store.lease(), &index).unwrap_err().message().contains("is an index"));
+        assert_eq!(assemble(&store.lease(), &Digest::of(b"nowhere")).unwrap_err().kind(), Kind::NotFound);
     }
 }

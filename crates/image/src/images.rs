@@ -80,6 +80,12 @@ impl Images {
         all
     }
 
+    /// Calls `look` with all of them, which nobody changes meanwhile.
+    pub(crate) fn with_all<T>(&self, look: impl FnOnce(&[&ImageRecord]) -> T) -> T {
+        let all = self.lock();
+        look(&all.values().collect::<Vec<_>>())
+    }
+
     /// The image that a user means: by a name, with tag or digest; or by its id or the beginning of that.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod config;
 mod copy;
 pub mod digest;
 pub mod document;
+pub mod gc;
 mod image;
 pub mod images;
 pub mod layer;

@@ -9,7 +9,7 @@ use crate::{
     document::{Compression, Descriptor, LAYERS_MAX, Manifest, media},
     layer,
     reference::Reference,
-    store::Store,
+    store::{Lease, Store},
 };
 
 /// One image of the list.
@@ -23,14 +23,14 @@ struct Listed {
     layers: Option<Vec<String>>,
 }
 
-pub(super) fn images(store: &Store, list: &[u8], contents: &Contents) -> Result<Vec<Loaded>> {
+pub(super) fn images(lease: &Lease, list: &[u8], contents: &Contents) -> Result<Vec<Loaded>> {
     let list: Vec<Listed> = serde_json::from_slice(list).map_err(|source| {
         Error::new(Kind::InvalidArgument, format!("manifest.json cannot be read: {source}"))
     })?;
-    list.into_iter().map(|listed| image(store, listed, contents)).collect()
+    list.into_iter().map(|listed| image(lease, listed, contents)).collect()
 }
 
-fn image(store: &Store, listed: Listed, contents: &Contents) -> Result<Loaded> {
+fn image(lease: &Lease, listed: Listed, contents: &Contents) -> Result<Loaded> {
     let layers = listed.layers.unwrap_or_default();
     if layers.len() > LAYERS_MAX {
         let message = format!("manifest.json: an image has {} layers: at most {LAYERS_MAX}", layers.len());
@@ -38,7 +38,8 @@ fn image(store: &Store, listed: Listed, contents: &Contents) -> Result<Loaded> {
     }
     let config =
         Descriptor { media_type: media::OCI_CONFIG.into(), ..contents.find(&listed.config)?.clone() };
-    let layers = layers.iter().map(|path| layer(store, contents.find(path)?)).collect::<Result<_>>()?;
+    let layers =
+        layers.iter().map(|path| layer(lease.store(), contents.find(path)?)).collect::<Result<_>>()?;
     let manifest = Manifest {
         schema_version: 2,
         media_type: media::OCI_MANIFEST.into(),
@@ -50,7 +51,7 @@ fn image(store: &Store, listed: Listed, contents: &Contents) -> Result<Loaded> {
     let names = listed.repo_tags.unwrap_or_default();
     let names =
         names.iter().map(|name| Reference::parse("manifest.json: RepoTags", name)).collect::<Result<_>>()?;
-    Ok(Loaded { manifest: store.put_blob(&bytes)?, index: None, names })
+    Ok(Loaded { manifest: lease.put_blob(&bytes)?, index: None, names })
 }
 
 fn layer(store: &Store, found: &Descriptor) -> Result<Descriptor> {

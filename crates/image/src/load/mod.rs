@@ -18,7 +18,7 @@ use crate::{
     layer,
     platform::Platform,
     reference::Reference,
-    store::Store,
+    store::Lease,
     unpack::{
         archive::{Archive, Entry, Type},
         name,
@@ -42,20 +42,20 @@ pub struct Loaded {
 }
 
 /// Reads an archive to its end, and names what is in it. Nothing is unpacked, nothing brought to disk yet. Of an index with several
-/// platforms it is the one that `platform` says.
+/// platforms it is the one that `platform` says. What came in is in `lease`.
 ///
 /// # Errors
 /// `InvalidArgument` when it is no archive of images, or damaged; `NotFound` when it lacks what it names; `Exhausted` on a full disk. Contents
 /// that were whole stay until they are collected.
-pub fn load(store: &Store, packed: &mut dyn Read, platform: &Platform) -> Result<Vec<Loaded>> {
+pub fn load(lease: &Lease, packed: &mut dyn Read, platform: &Platform) -> Result<Vec<Loaded>> {
     let tell = |source| crate::failed(format_args!("read the archive"), source);
     let (compression, mut packed) = layer::sniff(packed).map_err(tell)?;
     let mut tar = layer::inflater(&mut packed, compression)?;
-    let contents = Contents::read(store, &mut tar)?;
+    let contents = Contents::read(lease, &mut tar)?;
     let loaded = match (contents.document("index.json"), contents.document("manifest.json")) {
         // Docker writes both since 25; the layout keeps the digests that a registry knows.
-        (Some(index), _) => layout::images(store, index, platform),
-        (None, Some(list)) => docker::images(store, list, &contents),
+        (Some(index), _) => layout::images(lease.store(), index, platform),
+        (None, Some(list)) => docker::images(lease, list, &contents),
         (None, None) => Err(Error::new(
             Kind::InvalidArgument,
             "it is no archive of images: there is neither an index.json nor a manifest.json in it",
@@ -77,7 +77,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(store: &Store, tar: &mut dyn Read) -> Result<Contents> {
+    fn read(lease: &Lease, tar: &mut dyn Read) -> Result<Contents> {
         let mut archive = Archive::new(tar, u64::MAX);
         let mut contents = Contents::default();
         let mut count = 0;
@@ -91,13 +91,13 @@ impl Contents {
             }
             let shown = String::from_utf8_lossy(&entry.path).into_owned();
             contents
-                .take(store, &entry, &mut archive)
+                .take(lease, &entry, &mut archive)
                 .map_err(|error| error.context(format_args!("{shown:?}")))?;
         }
         Ok(contents)
     }
 
-    fn take(&mut self, store: &Store, entry: &Entry, archive: &mut Archive<'_>) -> Result<()> {
+    fn take(&mut self, lease: &Lease, entry: &Entry, archive: &mut Archive<'_>) -> Result<()> {
         let path = name::clean(&entry.path)?;
         match entry.kind {
             Type::Directory => Ok(()),
@@ -115,7 +115,7 @@ impl Contents {
                     self.documents.insert(top.to_owned(), whole(archive)?);
                     Ok(())
                 }
-                text => self.file(store, &path, text.ok().and_then(named_digest), archive),
+                text => self.file(lease, &path, text.ok().and_then(named_digest), archive),
             },
             Type::Character | Type::Block | Type::Fifo => Err(Error::new(
                 Kind::InvalidArgument,
@@ -126,14 +126,15 @@ impl Contents {
 
     fn file(
         &mut self,
-        store: &Store,
+        lease: &Lease,
         path: &[u8],
         digest: Option<Digest>,
         archive: &mut Archive<'_>,
     ) -> Result<()> {
-        let size = archive.left();
+        let (store, size) = (lease.store(), archive.left());
         let descriptor = match digest {
             Some(digest) => {
+                lease.pin(&digest);
                 let wanted = Descriptor::of(&digest, size);
                 if store.blob_size(&digest) != Some(size) {
                     let mut ingest = store.ingest(&wanted)?;
@@ -150,7 +151,7 @@ impl Contents {
                 while let Some(piece) = archive.piece(u64::MAX)? {
                     unnamed.write(piece)?;
                 }
-                unnamed.publish()?
+                unnamed.publish(lease)?
             }
         };
         self.files.insert(path.to_vec(), descriptor);

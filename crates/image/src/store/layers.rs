@@ -82,19 +82,19 @@ impl Store {
         Ok(made)
     }
 
-    /// Removes a layer; nothing there is no error.
+    /// Takes a layer's name away; where its files are now, to be removed. Nothing there is no error.
     ///
     /// # Errors
     /// The call and the errno.
-    pub fn remove_layer(&self, chain_id: &Digest) -> Result<()> {
+    pub fn retire_layer(&self, chain_id: &Digest) -> Result<Option<PathBuf>> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let from = self.layer_dir(chain_id);
         // It loses its name first: half a layer is never taken for a whole one.
         let doomed =
             self.layers().join(format!("{UNFINISHED}gone-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         match fs::rename(&from, &doomed) {
-            Ok(()) => tree::remove(&doomed),
-            Err(source) if source.kind() == ErrorKind::NotFound => Ok(()),
+            Ok(()) => Ok(Some(doomed)),
+            Err(source) if source.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(failed(format_args!("rename({from:?})"), source)),
         }
     }
@@ -106,7 +106,9 @@ impl Store {
     pub fn all_layers(&self) -> Result<Vec<LayerRecord>> {
         let mut all = Vec::new();
         for dir in self.layer_dirs()? {
-            all.extend(read_json::<LayerRecord>(&dir.join(RECORD))?);
+            if !is_unfinished(&dir) {
+                all.extend(read_json::<LayerRecord>(&dir.join(RECORD))?);
+            }
         }
         Ok(all)
     }
@@ -120,13 +122,16 @@ impl Store {
     /// Takes away what was not whole when the last daemon ended.
     pub(super) fn sweep_layers(&self) -> Result<()> {
         for dir in self.layer_dirs()? {
-            let name = dir.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(UNFINISHED) || !dir.join(RECORD).exists() {
+            if is_unfinished(&dir) || !dir.join(RECORD).exists() {
                 tree::remove(&dir)?;
             }
         }
         Ok(())
     }
+}
+
+fn is_unfinished(dir: &Path) -> bool {
+    dir.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()))
 }
 
 impl Unpacking {
@@ -223,6 +228,7 @@ mod tests {
         fs::write(unpacking.files().join("file"), "x").unwrap();
         unpacking.describe(&record).unwrap();
         assert_eq!(store.layer(&record.chain_id).unwrap(), None);
+        assert!(store.all_layers().unwrap().is_empty());
         unpacking.publish(&record.chain_id).unwrap();
         assert_eq!(store.layer(&record.chain_id).unwrap().as_ref(), Some(&record));
         assert_eq!(fs::read(store.layer_files(&record.chain_id).join("file")).unwrap(), b"x");
@@ -232,8 +238,10 @@ mod tests {
         again.describe(&record).unwrap();
         again.publish(&record.chain_id).unwrap();
         assert_eq!(store.layer_dirs().unwrap().len(), 1);
-        store.remove_layer(&record.chain_id).unwrap();
-        store.remove_layer(&record.chain_id).unwrap();
+        let doomed = store.retire_layer(&record.chain_id).unwrap().unwrap();
+        assert_eq!(store.retire_layer(&record.chain_id).unwrap(), None);
+        assert_eq!(store.layer(&record.chain_id).unwrap(), None);
+        tree::remove(&doomed).unwrap();
         assert!(store.layer_dirs().unwrap().is_empty());
     }
 

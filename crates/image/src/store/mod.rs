@@ -11,6 +11,7 @@
 mod blobs;
 mod ingest;
 mod layers;
+mod lease;
 mod records;
 mod unnamed;
 
@@ -26,6 +27,7 @@ use tinyd_core::Result;
 pub use self::{
     ingest::Ingest,
     layers::{LayerRecord, Unpacking},
+    lease::Lease,
     records::ImageRecord,
     unnamed::Unnamed,
 };
@@ -35,6 +37,7 @@ use crate::{digest::Digest, failed};
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    pins: lease::Pins,
 }
 
 impl Store {
@@ -44,7 +47,7 @@ impl Store {
     /// # Errors
     /// `Internal` or `Exhausted` with the call and the errno.
     pub fn open(root: &Path) -> Result<Store> {
-        let store = Store { root: root.to_owned() };
+        let store = Store { root: root.to_owned(), pins: lease::Pins::default() };
         for dir in [store.blobs(), store.ingests(), store.layers(), store.images()] {
             DirBuilder::new()
                 .recursive(true)

@@ -10,7 +10,7 @@ use std::{
 
 use tinyd_core::Result;
 
-use super::Store;
+use super::{Lease, Store};
 use crate::{
     digest::{Algorithm, Digest, Hasher},
     document::Descriptor,
@@ -66,12 +66,13 @@ impl Unnamed {
         Ok(())
     }
 
-    /// Names it. Whoever calls brings bytes and name to disk: [`Store::sync`] before anything points to it.
+    /// Names it, and puts it into the lease. Whoever calls brings bytes and name to disk: [`Store::sync`] before anything points to it.
     ///
     /// # Errors
     /// The call and the errno.
-    pub fn publish(mut self) -> Result<Descriptor> {
+    pub fn publish(mut self, lease: &Lease) -> Result<Descriptor> {
         let digest: Digest = self.hasher.clone().finish();
+        lease.pin(&digest);
         let to = self.store.blob_path(&digest);
         fs::rename(&self.path, &to)
             .map_err(|source| failed(format_args!("rename({:?})", self.path), source))?;
@@ -101,7 +102,7 @@ mod tests {
         let mut content = store.unnamed().unwrap();
         content.write(b"hel").unwrap();
         content.write(b"lo").unwrap();
-        let found = content.publish().unwrap();
+        let found = content.publish(&store.lease()).unwrap();
         assert_eq!(found, Descriptor::of(&Digest::of(b"hello"), 5));
         assert_eq!(store.read_blob(&found.digest, 5).unwrap(), b"hello");
         drop(store.unnamed().unwrap());
