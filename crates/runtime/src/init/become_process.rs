@@ -7,13 +7,13 @@ use std::{
 };
 
 use rustix::{
-    fs::{Gid, Mode, Uid},
+    fs::{Gid, Mode, OFlags, Uid},
     io::Errno,
 };
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::{
     creds::{self, CapSets},
-    process,
+    fs, process,
 };
 
 use super::program::{self, Program};
@@ -22,6 +22,9 @@ use crate::{
     plan::process::ProcessPlan,
     seccomp,
 };
+
+/// The numbers of /dev/null (Documentation/admin-guide/devices.txt).
+const NULL: (u32, u32) = (1, 3);
 
 /// A process on its way to its program.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +43,7 @@ impl Become<'_> {
         // A session of its own: no signal of the caller's terminal reaches the container.
         rustix::process::setsid().map_err(|error| kernel("setsid", &error))?;
         match (stdio, slave) {
-            (Stdio::Fds(fds), _) => set_streams(fds),
+            (Stdio::Fds(fds), _) => set_streams(fds.map(null_of_inside)),
             (Stdio::Terminal, Some(slave)) => self.take_terminal(slave),
             (Stdio::Terminal, None) => Err(Error::new(Kind::Internal, "there is no terminal")),
         }
@@ -182,6 +185,25 @@ fn set_groups(groups: &[u32]) -> Result<()> {
 
 fn install(filter: &seccomp::Filter) -> Result<Option<OwnedFd>> {
     filter.install().map_err(step("linux.seccomp"))
+}
+
+/// A stream that is the host's /dev/null becomes the container's own: through an open file the host's mode, owner and times could be
+/// changed. What is at the container's /dev/null is believed only when it is that device; otherwise the stream stays.
+fn null_of_inside(stream: OwnedFd) -> OwnedFd {
+    let is_null = |file: &OwnedFd| fs::check_char_device(file.as_fd(), NULL.0, NULL.1).is_ok();
+    if !is_null(&stream) {
+        return stream;
+    }
+    let open =
+        |flags| rustix::fs::open("/dev/null", flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok();
+    // Looked at before it is opened, which nobody waits for, and again afterwards.
+    let own = open(OFlags::PATH).filter(is_null).and_then(|_| {
+        let mode = rustix::fs::fcntl_getfl(&stream).ok()?;
+        let own = open((mode & OFlags::RWMODE) | OFlags::NONBLOCK | OFlags::NOCTTY).filter(is_null)?;
+        rustix::fs::fcntl_setfl(&own, mode & (OFlags::APPEND | OFlags::NONBLOCK)).ok()?;
+        Some(own)
+    });
+    own.unwrap_or(stream)
 }
 
 /// Makes three descriptors 0, 1 and 2.

@@ -12,7 +12,7 @@ use tinyd_sys::{
     path,
 };
 
-/// What paths are masked with: opened and checked once.
+/// What paths are masked with: made once.
 #[derive(Debug, Default)]
 pub(super) struct Covers {
     null: Option<OwnedFd>,
@@ -32,29 +32,15 @@ impl Covers {
     pub(super) fn mask(&mut self, root: BorrowedFd<'_>, path: &Path) -> Result<()> {
         let Some(target) = existing(root, path)? else { return Ok(()) };
         let is_directory = fs::file_type(target.as_fd())? == FileType::Directory;
-        let cover = match &self.empty {
-            Some(empty) if is_directory => mount::clone_fd(empty.as_fd(), false)?,
-            None if is_directory => {
-                let empty = empty_directory()?;
-                mount::attach(empty.as_fd(), target.as_fd())?;
-                // Only what is attached can be copied on every kernel: the first cover is the one the others are made of.
-                self.empty = Some(empty);
-                return Ok(());
-            }
-            Some(_) | None => mount::clone_fd(self.null()?, false)?,
-        };
-        mount::attach(cover.as_fd(), target.as_fd())
-    }
-
-    /// The host's /dev/null: the old root is still this process's root, and nothing of the container's is on the way.
-    fn null(&mut self) -> Result<BorrowedFd<'_>> {
-        if self.null.is_none() {
-            self.null = Some(fs::open_char_device(Path::new("/dev/null"), 1, 3)?);
+        let first = if is_directory { &mut self.empty } else { &mut self.null };
+        // Only what is attached can be copied on every kernel: the first cover is the one the others are made of.
+        if let Some(first) = first {
+            return mount::attach(mount::clone_fd(first.as_fd(), false)?.as_fd(), target.as_fd());
         }
-        match &self.null {
-            Some(null) => Ok(null.as_fd()),
-            None => Err(tinyd_sys::Error::new("open(/dev/null)", rustix::io::Errno::NODEV)),
-        }
+        let cover = if is_directory { empty_directory()? } else { null()? };
+        mount::attach(cover.as_fd(), target.as_fd())?;
+        *first = Some(cover);
+        Ok(())
     }
 }
 
@@ -71,4 +57,13 @@ fn empty_directory() -> Result<OwnedFd> {
     context.set("mode", "555")?;
     context.set("nr_inodes", "1")?;
     context.mount(Attr::RDONLY | Attr::NOSUID | Attr::NODEV | Attr::NOEXEC)
+}
+
+/// The host's /dev/null, through a mount that lets nobody change its mode, owner or times. The old root is still this process's root, and
+/// nothing of the container's is on the way.
+fn null() -> Result<OwnedFd> {
+    let null = mount::clone_fd(fs::open_char_device(Path::new("/dev/null"), 1, 3)?.as_fd(), false)?;
+    let set = Attr::RDONLY | Attr::NOSUID | Attr::NOEXEC;
+    mount::set_attr(null.as_fd(), Attr { set, ..Attr::default() }, false)?;
+    Ok(null)
 }

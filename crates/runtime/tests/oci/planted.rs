@@ -183,7 +183,33 @@ fn masks_are_not_taken_from_the_image() {
     assert!(said.out.starts_with(&format!("{null}\n{null}")), "{said:?}");
 }
 
-/// The streams are the caller's, whatever the image has at /dev/null: they are never opened again by name.
+/// A mask is the host's /dev/null, and so is a stream that comes from nowhere: its mode, owner and times stay as they are.
+#[test]
+fn the_hosts_null_cannot_be_changed_from_inside() {
+    let null = fs::metadata("/dev/null").unwrap();
+    let hosts = format!("{} {}", null.dev(), null.ino());
+    let mut bundle = Bundle::new("hosts-null").script(
+        "for at in /secret /other; do touch $at; chmod 666 $at; chown 0:0 $at; done; stat -L -c '%d %i' /proc/self/fd/0",
+    );
+    let all = ["CAP_FOWNER", "CAP_CHOWN"];
+    bundle.spec["process"]["capabilities"] = json!({ "bounding": all, "effective": all, "permitted": all });
+    bundle.spec["linux"]["maskedPaths"] = json!(["/secret", "/other"]);
+    for file in ["secret", "other"] {
+        fs::write(bundle.rootfs(file), "secret\n").unwrap();
+    }
+    let said = bundle.run();
+    assert_eq!(said.err.matches("Read-only file system").count(), 6, "{said:?}");
+    assert_ne!(said.out, hosts);
+    // The same for a process that is added.
+    let bundle = bundle.args(&["sleep", "1000"]);
+    bundle.start();
+    let said = bundle.tinyrun(&["exec", &bundle.id, "stat", "-L", "-c", "%d %i", "/proc/self/fd/0"]);
+    assert!(said.code == 0 && said.out != hosts, "{said:?}");
+    let after = fs::metadata("/dev/null").unwrap();
+    assert_eq!((after.ctime(), after.ctime_nsec()), (null.ctime(), null.ctime_nsec()));
+}
+
+/// The streams are the caller's, whatever the image has at /dev/null, unless that is the device.
 #[test]
 fn standard_streams_are_not_opened_again_from_the_image() {
     let (bundle, dev) = Bundle::new("fake-streams").with_planted_dev();
