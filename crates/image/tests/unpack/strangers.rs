@@ -1,6 +1,6 @@
 //! Archives that nobody thought of: whatever they hold, nothing outside of the directory changes and nothing panics.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use proptest::prelude::*;
 use tinyd_image::unpack::Rules;
@@ -22,8 +22,12 @@ fn name() -> impl Strategy<Value = String> {
 
 fn entry() -> impl Strategy<Value = (Head, Vec<u8>)> {
     let flag = prop::sample::select(b"000112255363S7g".to_vec());
-    let target =
-        prop_oneof![name(), Just("../sentinel".to_owned()), Just("/".to_owned()), Just("..".to_owned())];
+    let target = prop_oneof![
+        name(),
+        Just("../sentinel".to_owned()),
+        Just(outside().to_str().unwrap().to_owned()),
+        Just("..".to_owned())
+    ];
     (
         name(),
         flag,
@@ -45,6 +49,15 @@ fn archive() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// A directory that is not below where archives are applied: not the host's root, which the day this fails would be written to.
+fn outside() -> PathBuf {
+    std::env::temp_dir().join(format!(
+        "tinyd-outside-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ))
+}
+
 /// What is beside the directory that archives are applied to.
 fn beside(scratch: &Scratch) -> Facts {
     if !scratch.path("sentinel").exists() {
@@ -57,9 +70,12 @@ fn beside(scratch: &Scratch) -> Facts {
 fn try_it(tar: &[u8]) {
     let scratch = Scratch::new();
     let before = beside(&scratch);
+    fs::create_dir_all(outside()).unwrap();
     let rules = Rules { bytes_max: 1 << 22, ..Rules::default() };
     let _ = scratch.apply_by("into", tar, &rules);
     assert_eq!(before, beside(&scratch));
+    // It goes only when it is empty.
+    fs::remove_dir(outside()).unwrap();
     let mut names: Vec<_> =
         fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
