@@ -165,18 +165,34 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Lets the program go, and runs the hooks that come then.
+    ///
+    /// # Errors
+    /// As [`Prepared::execute`] and [`Prepared::poststart`].
+    pub fn start(&mut self) -> Result<()> {
+        self.execute()?;
+        self.poststart()
+    }
+
     /// Lets the program go; comes back when it has been executed.
     ///
     /// # Errors
-    /// `CommandNotFound`, `CannotExecute` and the like, or a hook's failure; [`Prepared::destroy`] is due then.
-    pub fn start(&mut self) -> Result<()> {
+    /// `CommandNotFound`, `CannotExecute` and the like; [`Prepared::destroy`] is due then.
+    pub fn execute(&mut self) -> Result<()> {
         let (agent, has_hooks) = (self.agent.take(), self.later.has_some_at_start());
         let way = match self.init {
             true => Way::of_child(self.pid, agent, has_hooks),
             false => Way::of(self.pid, agent, has_hooks)?,
         };
         self.gate.say(Phase::Go, b"", &[])?;
-        way.hear(&mut self.gate)?;
+        way.hear(&mut self.gate)
+    }
+
+    /// Runs the hooks that come when the program has been executed.
+    ///
+    /// # Errors
+    /// A hook's failure; [`Prepared::destroy`] is due then.
+    pub fn poststart(&self) -> Result<()> {
         self.later.poststart(self.pid)
     }
 

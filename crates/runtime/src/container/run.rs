@@ -56,8 +56,10 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
     let started = finish(&place, (claimed, &bundle.spec), &mut prepared, options)
         .and_then(|()| Notify::open(&place.dir))
-        .and_then(|notify| prepared.start().map(|()| notify));
+        .and_then(|notify| prepared.execute().map(|()| notify));
+    // Before the hooks that come now: what they ask of the container would wait for them.
     lock.release();
+    let started = started.and_then(|notify| prepared.poststart().map(|()| notify));
     warn(&prepared.warnings);
     let ended = match (started, signals) {
         (Ok(None), None) => return Ok(0),

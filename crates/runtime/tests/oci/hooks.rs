@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::driver::{Bundle, until_stopped, wait_for};
+use crate::driver::{Bundle, tinyrun, until_stopped, wait_for};
 
 const POINTS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
@@ -239,4 +239,20 @@ fn what_a_hook_has_started_in_the_background_is_not_waited_for() {
     bundle.run().says("done");
     let pid = fs::read_to_string(pid).unwrap();
     assert!(std::process::Command::new("kill").arg(pid.trim()).status().unwrap().success());
+}
+
+/// Seen as 30 seconds of waiting for `run` itself: it kept others away while these hooks ran.
+#[test]
+fn a_hook_after_the_start_may_add_processes_and_change_limits() {
+    let bundle = Bundle::new("hook-changes")
+        .script("while [ ! -e /dev/shm/seen ]; do sleep 0.01; done; cat /dev/shm/seen");
+    let ask = format!("{} --root {}", tinyrun().display(), bundle.dir.join("records").display());
+    let (id, said) = (&bundle.id, bundle.dir.join("said"));
+    let text = format!(
+        "({ask} update --pids-limit 50 {id} && {ask} pause {id} && {ask} resume {id} && {ask} exec {id} sh -c 'echo added > /dev/shm/seen') > {} 2>&1",
+        said.display()
+    );
+    let bundle = bundle.hook("poststart", script(&text));
+    bundle.run().says("added");
+    assert_eq!(fs::read_to_string(said).unwrap(), "");
 }
