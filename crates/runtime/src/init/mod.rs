@@ -6,6 +6,7 @@
 mod become_process;
 mod copy_up;
 mod covers;
+mod home;
 mod hooks;
 mod mounts;
 mod one;

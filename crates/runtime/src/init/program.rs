@@ -13,6 +13,7 @@ use rustix::{
 use tinyd_core::{Error, Kind, Result, error::chain};
 use tinyd_sys::process::{self, Strings};
 
+use super::home;
 use crate::plan::process::{ProcessPlan, needs_search};
 
 /// A program that was found, with what it is started with.
@@ -67,9 +68,16 @@ pub(super) fn find(process: &ProcessPlan, listen_fds: u32) -> Result<Program> {
     })
 }
 
-/// The environment, with word of the sockets from 3 on where there are any. They are for this process and for no child of its.
+/// The environment: with a HOME, and with word of the sockets from 3 on where there are any. They are for this process and for no child
+/// of its.
 fn environment(process: &ProcessPlan, listen_fds: u32) -> Vec<CString> {
     let mut env = process.env.clone();
+    let said = |entry: &CString| entry.as_bytes().strip_prefix(b"HOME=").is_some_and(|home| !home.is_empty());
+    if !env.iter().any(said) {
+        env.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
+        // It has no NUL.
+        env.push(CString::new(format!("HOME={}", home::of(process.uid))).unwrap_or_default());
+    }
     if listen_fds == 0 {
         return env;
     }

@@ -2,6 +2,7 @@
 //! `exec`.
 
 use std::{
+    collections::BTreeSet,
     ffi::CString,
     path::{Path, PathBuf},
 };
@@ -115,7 +116,8 @@ pub fn plan(process: &oci::Process, linux: &oci::Linux, warnings: &mut Vec<Strin
     if process.args.is_empty() {
         return Err(Error::invalid("process.args", "a command is needed"));
     }
-    let env = strings("process.env", &process.env)?;
+    let mut env = strings("process.env", &process.env)?;
+    keep_last(&mut env);
     Ok(ProcessPlan {
         args: strings("process.args", &process.args)?,
         env,
@@ -177,6 +179,18 @@ pub(super) fn strings(field: &str, texts: &[String]) -> Result<Vec<CString>> {
             })
         })
         .collect()
+}
+
+/// Of several entries of one name only the last is left: getenv(3) would find the first, and who adds an entry means another value.
+fn keep_last(env: &mut Vec<CString>) {
+    let name = |entry: &CString| {
+        let bytes = entry.as_bytes();
+        bytes[..bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len())].to_vec()
+    };
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<CString> = env.drain(..).rev().filter(|entry| seen.insert(name(entry))).collect();
+    kept.reverse();
+    *env = kept;
 }
 
 /// The directories of PATH; the last PATH wins, as in the C library's environment. An empty entry is the working directory.
@@ -339,6 +353,16 @@ mod tests {
         let mut process = process();
         change(&mut process);
         plan(&process, &oci::Linux::default(), &mut Vec::new()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn of_several_entries_of_one_name_the_last_is_left() {
+        let env = ["A=1", "B=2", "A=3", "PATH=/a", "A", "AB=4", "PATH=/b"].map(str::to_owned).to_vec();
+        let planned =
+            plan(&oci::Process { env, ..process() }, &oci::Linux::default(), &mut Vec::new()).unwrap();
+        let env: Vec<&str> = planned.env.iter().map(|entry| entry.to_str().unwrap()).collect();
+        assert_eq!(env, ["B=2", "A", "AB=4", "PATH=/b"]);
+        assert_eq!(planned.search, [Path::new("/b")]);
     }
 
     #[test]

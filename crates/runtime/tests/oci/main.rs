@@ -8,6 +8,7 @@ mod annotations;
 mod calls;
 mod descriptors;
 mod driver;
+mod environment;
 mod exec;
 mod flags;
 mod hooks;
