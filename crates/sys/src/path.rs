@@ -104,12 +104,10 @@ fn make(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> Result<Made> {
         let last = done + 1 == names.len();
         let kind = if last { missing } else { Missing::Directory };
         dir = match make_one(&dir, name, kind)? {
-            Some(next) => next,
-            None => {
-                let link = rustix::fs::readlinkat(&dir, *name, Vec::new())
-                    .ask(format_args!("readlinkat({name:?})"))?;
+            One::Opened(next) => next,
+            One::Link(link) => {
                 let mut target: PathBuf = names.iter().take(done).collect();
-                target.push(OsStr::from_bytes(link.as_bytes()));
+                target.push(link);
                 target.extend(names.iter().skip(done + 1));
                 return Ok(Made::Link(target));
             }
@@ -133,8 +131,16 @@ fn deepest_existing(root: BorrowedFd<'_>, names: &[&OsStr]) -> Result<(OwnedFd, 
     Ok((open_in_root(root, Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)?, 0))
 }
 
-/// Makes `name` in `dir` and opens it without following; `None` when a symbolic link has that name.
-fn make_one(dir: &OwnedFd, name: &OsStr, kind: Missing) -> Result<Option<OwnedFd>> {
+/// What has the name of something that was to be made.
+enum One {
+    /// It, or what was there.
+    Opened(OwnedFd),
+    /// A symbolic link, and where it leads.
+    Link(PathBuf),
+}
+
+/// Makes `name` in `dir` and opens it without following.
+fn make_one(dir: &OwnedFd, name: &OsStr, kind: Missing) -> Result<One> {
     let made = match kind {
         Missing::Directory => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)),
         Missing::File => {
@@ -150,8 +156,12 @@ fn make_one(dir: &OwnedFd, name: &OsStr, kind: Missing) -> Result<Option<OwnedFd
         rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .ask(format_args!("openat({name:?})"))?;
     let stat = rustix::fs::fstat(&opened).ask(format_args!("fstat({name:?})"))?;
-    let is_link = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink();
-    Ok((!is_link).then_some(opened))
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink() {
+        return Ok(One::Opened(opened));
+    }
+    // Of the link that was opened: by now something else may have the name.
+    let link = rustix::fs::readlinkat(&opened, "", Vec::new()).ask(format_args!("readlinkat({name:?})"))?;
+    Ok(One::Link(OsStr::from_bytes(link.as_bytes()).into()))
 }
 
 #[cfg(test)]
