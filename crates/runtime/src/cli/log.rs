@@ -53,6 +53,14 @@ impl Log {
         ExitCode::from(code)
     }
 
+    /// Tells what is wrong, and keeps nobody from going on.
+    pub(super) fn complain(&self, messages: &[String]) {
+        for message in messages {
+            self.append("error", message);
+            say(message);
+        }
+    }
+
     /// Tells what could not be done and was not asked for by name. On stderr only with `--debug`: it is the container's.
     pub(super) fn warn(&self, warnings: &[String]) {
         for warning in warnings {

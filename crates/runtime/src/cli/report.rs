@@ -47,7 +47,8 @@ pub(super) fn list(world: &World, given: &Given) -> Result<u8> {
         return print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>());
     }
     let is_json = is_json(given)?;
-    let all = container::list(&world.root, is_json)?;
+    let (all, unreadable) = container::list(&world.root, is_json)?;
+    world.log.complain(&unreadable);
     if is_json {
         return json(&all);
     }

@@ -40,9 +40,6 @@ pub(super) const OPTIONS: &[Opt] = &[
 pub(super) fn run(world: &World, given: &Given) -> Result<u8> {
     let id = super::actions::id(given)?;
     let change = change(given)?;
-    if change == oci::Resources::default() {
-        return Err(Error::invalid("limits", "none is given: see tinyrun update --help"));
-    }
     let warnings = container::update(&world.root, id, &change)?;
     world.log.warn(&warnings);
     Ok(0)

@@ -48,22 +48,23 @@ pub fn ids(root: &Root) -> Result<Vec<String>> {
     root.ids()
 }
 
-/// All containers, by id. Without `whole` what is in their configurations is left out.
+/// All containers, by id, and a line for each whose record cannot be read: it hides no other. Without `whole` what is in their
+/// configurations is left out.
 ///
 /// # Errors
-/// When the records cannot be read. A container that is being deleted meanwhile is left out.
-pub fn list(root: &Root, whole: bool) -> Result<Vec<Listed>> {
-    let mut all = Vec::new();
+/// When the directory of records cannot be read. A container that is being deleted meanwhile is left out.
+pub fn list(root: &Root, whole: bool) -> Result<(Vec<Listed>, Vec<String>)> {
+    let (mut all, mut unreadable) = (Vec::new(), Vec::new());
     let users = users();
     for id in root.ids()? {
         let place = root.place(&id)?;
         match observe(&place).and_then(|seen| listed(&place, seen, &users, whole)) {
             Ok(one) => all.push(one),
             Err(error) if error.kind() == Kind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) => unreadable.push(format!("load container {id}: {error}")),
         }
     }
-    Ok(all)
+    Ok((all, unreadable))
 }
 
 pub(super) fn listed(place: &Place, seen: Seen, users: &str, whole: bool) -> Result<Listed> {

@@ -38,7 +38,10 @@ impl Root {
         let mut ids = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| kernel(&format!("read {}", self.0.display()), &error))?;
-            ids.extend(entry.file_name().into_string().ok().filter(|id| check_id(id).is_ok()));
+            // What is no directory is nobody's record.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                ids.extend(entry.file_name().into_string().ok().filter(|id| check_id(id).is_ok()));
+            }
         }
         ids.sort_unstable();
         Ok(ids)

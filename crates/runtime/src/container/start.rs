@@ -38,7 +38,7 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     let notify = Notify::open(&place.dir)?;
     // Before the gate, which is open only while it is that process.
     let way = Way::of(pid, agent, later.has_some_at_start())?;
-    let gate = place.open_gate()?;
+    let gate = place.open_gate().map_err(|error| seen.told(id, error))?;
     launch::start_through(gate, &way, || place.remove_gate()).map_err(|error| seen.told(id, error))?;
     drop(lock);
     later.poststart(pid).inspect_err(|_| {

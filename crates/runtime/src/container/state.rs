@@ -36,7 +36,7 @@ impl Seen {
     /// A failure as it is told: that of a process that has ended meanwhile comes of that.
     pub(super) fn told(&self, id: &str, error: Error) -> Error {
         let ended = self.record.process.is_none_or(|first| matches!(first.open(), Ok(None)));
-        if ended && matches!(error.kind(), Kind::Internal | Kind::NotFound) {
+        if ended && matches!(error.kind(), Kind::Internal | Kind::NotFound | Kind::WrongState) {
             let message = format!("container not running: container {id} has ended: {error}");
             return Error::new(Kind::WrongState, message);
         }

@@ -302,3 +302,23 @@ fn a_creation_that_was_killed_has_no_part_in_another_containers_cgroup() {
     assert!(!other.exists());
     assert_eq!(bundle.state()["status"], "running");
 }
+
+/// One truncated record, or a stray file, and `list` showed nothing.
+#[test]
+fn a_record_that_cannot_be_read_hides_no_other_container() {
+    let bundle = Bundle::new("list-whole").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let records = bundle.dir.join("records");
+    std::fs::write(records.join("stray"), "").unwrap();
+    std::fs::create_dir(records.join("broken")).unwrap();
+    std::fs::write(records.join("broken/state.json"), "{").unwrap();
+    for format in ["table", "json"] {
+        let said = bundle.tinyrun(&["list", "--format", format]);
+        assert!(said.code == 0 && said.out.contains(&bundle.id) && !said.out.contains("broken"), "{said:?}");
+        assert!(said.err.contains("load container broken: ") && !said.err.contains("stray"), "{said:?}");
+    }
+    std::fs::remove_dir_all(records.join("broken")).unwrap();
+    bundle.tinyrun(&["delete", "--force", "--regex", "str.*|.*list-whole.*"]).says("");
+    std::fs::remove_file(records.join("stray")).unwrap();
+}
