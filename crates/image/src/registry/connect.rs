@@ -99,6 +99,7 @@ async fn first(addresses: Vec<IpAddr>, port: u16) -> io::Result<TcpStream> {
     let mut tries = JoinSet::new();
     for (place, address) in (0..).zip(addresses) {
         tries.spawn(async move {
+            // Not a wait for anything: the delay that RFC 8305 asks for between two addresses. Whoever answers first ends the others.
             tokio::time::sleep(STAGGER * place).await;
             let to = SocketAddr::new(address, port);
             TcpStream::connect(to)

@@ -183,14 +183,16 @@ pub(super) fn strings(field: &str, texts: &[String]) -> Result<Vec<CString>> {
 
 /// Of several entries of one name only the last is left: getenv(3) would find the first, and who adds an entry means another value.
 fn keep_last(env: &mut Vec<CString>) {
-    let name = |entry: &CString| {
-        let bytes = entry.as_bytes();
-        bytes[..bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len())].to_vec()
-    };
     let mut seen = BTreeSet::new();
-    let mut kept: Vec<CString> = env.drain(..).rev().filter(|entry| seen.insert(name(entry))).collect();
-    kept.reverse();
-    *env = kept;
+    let mut is_last: Vec<bool> = env.iter().rev().map(|entry| seen.insert(name(entry))).collect();
+    // From the last to the first, as `pop` gives them back.
+    env.retain(|_| is_last.pop().unwrap_or(true));
+}
+
+/// What is before the `=` of an entry.
+fn name(entry: &CString) -> &[u8] {
+    let bytes = entry.as_bytes();
+    &bytes[..bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len())]
 }
 
 /// The directories of PATH; the last PATH wins, as in the C library's environment. An empty entry is the working directory.

@@ -1,6 +1,6 @@
 //! What a program finds in its environment that the configuration does not say, or says twice.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, io::Write, os::unix::fs::symlink, path::Path};
 
 use rustix::fs::{CWD, FileType, Mode};
 use serde_json::json;
@@ -52,7 +52,12 @@ fn a_passwd_that_is_a_trap_is_not_sprung() {
     let plant: [fn(&Path); 3] = [
         |at| rustix::fs::mknodat(CWD, at, FileType::Fifo, Mode::RWXU, 0).unwrap(),
         |at| symlink("passwd", at).unwrap(),
-        |at| fs::File::create(at).unwrap().set_len((1 << 20) + 1).unwrap(),
+        // The line is there; what comes behind it makes the file too long to be one.
+        |at| {
+            let mut file = fs::File::create(at).unwrap();
+            file.write_all(b"joe:x:1000:1000::/home/joe:/bin/sh\n").unwrap();
+            file.set_len((1 << 20) + 1).unwrap();
+        },
     ];
     for (number, plant) in plant.into_iter().enumerate() {
         let bundle = shows_home(&format!("home-trap-{number}"), 1000, &[]);
