@@ -74,7 +74,7 @@ fn dispatch(global: &Given, mut args: Vec<OsString>, log: Log) -> Result<u8> {
     if given.has("help") {
         return report::print(&help::of(verb));
     }
-    let world = World { root: Root::new(global.get("root").map(PathBuf::from)), manager, rootless, log };
+    let world = World { root: Root::new(global.get("root").map(PathBuf::from))?, manager, rootless, log };
     (verb.run)(&world, &given)
 }
 

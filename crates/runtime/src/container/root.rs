@@ -15,14 +15,20 @@ use crate::{caller::Caller, launch::kernel};
 pub struct Root(pub(super) PathBuf);
 
 impl Root {
-    /// The records' directory: `given`, or the usual one. It is made when a container is.
-    #[must_use]
-    pub fn new(given: Option<PathBuf>) -> Root {
+    /// The records' directory: `given`, or the usual one. It is made when a container is. Whoever gets its path may work elsewhere than
+    /// this process does (a mount of a container, who answers for it while it runs): it is absolute.
+    ///
+    /// # Errors
+    /// When `given` is relative to a working directory that is gone.
+    pub fn new(given: Option<PathBuf>) -> Result<Root> {
         let usual = || {
             let private = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty() && !is_root());
             private.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join("tinyrun")
         };
-        Root(given.unwrap_or_else(usual))
+        let dir = given.unwrap_or_else(usual);
+        std::path::absolute(&dir)
+            .map(Root)
+            .map_err(|error| kernel(&format!("--root {}", dir.display()), &error))
     }
 
     /// The ids of all records.
@@ -89,6 +95,14 @@ fn check_id(id: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_place_of_records_is_absolute() {
+        let here = std::env::current_dir().unwrap();
+        for (given, dir) in [("records", here.join("records")), ("/run/x", "/run/x".into())] {
+            assert_eq!(Root::new(Some(given.into())).unwrap().0, dir, "{given}");
+        }
+    }
 
     #[test]
     fn ids_are_safe_names() {

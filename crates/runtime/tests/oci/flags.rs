@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::driver::{Bundle, Said};
+use crate::driver::{Bundle, Said, tinyrun};
 
 impl Bundle {
     /// `tinyrun run` with what a shell does before it.
@@ -106,6 +106,21 @@ fn a_service_manager_is_told_when_the_program_is_ready() {
         waits.join().unwrap(),
         ["READY=1".to_owned(), format!("MAINPID={pid}"), "BARRIER=1".to_owned()]
     );
+}
+
+/// The bundle is somewhere else than the records, which are named as they are seen from here.
+#[test]
+fn records_at_a_relative_place_are_found_for_the_notify_socket_too() {
+    let bundle = Bundle::new("notify-relative").script("stat -c %F $NOTIFY_SOCKET");
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap();
+    let said = std::process::Command::new(tinyrun())
+        .args(["--root", "../records", "run", "--bundle", dir, &bundle.id])
+        .current_dir(bundle.rootfs(""))
+        .env("NOTIFY_SOCKET", bundle.dir.join("manager"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "socket\n", "{said:?}");
 }
 
 #[test]
