@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::{
     ns::{self, flag},
@@ -19,7 +19,7 @@ use crate::{
 /// Opens the namespaces that are joined.
 ///
 /// # Errors
-/// `InvalidArgument` with the field: what is not there, and sysctls that would be the host's.
+/// `InvalidArgument` with the field: what is not there, and sysctls or mounts that would be the host's.
 pub(super) fn open_joins(plan: &Plan) -> Result<Vec<(u64, OwnedFd)>> {
     let open = |join: &plan::namespaces::Join| {
         let fd = rustix::fs::open(join.path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -29,6 +29,10 @@ pub(super) fn open_joins(plan: &Plan) -> Result<Vec<(u64, OwnedFd)>> {
             |step: &plan::Step| matches!(step, plan::Step::Sysctl(sysctl) if sysctl.owner == join.flag);
         if plan.steps.iter().any(written) && is_own_namespace(&fd, join.flag)? {
             let message = "it is the runtime's own namespace, so its sysctls are the host's: none may be set";
+            return Err(Error::invalid(join.field.as_str(), message));
+        }
+        if join.flag == flag::MOUNT && (is_own_namespace(&fd, flag::MOUNT)? || is_firsts_mounts(&fd)?) {
+            let message = "it has the host's mounts: the container's root would become everybody's";
             return Err(Error::invalid(join.field.as_str(), message));
         }
         Ok((join.flag, fd))
@@ -42,11 +46,22 @@ fn is_own_namespace(joined: &OwnedFd, kind: u64) -> Result<bool> {
         flag::NET => c"/proc/self/ns/net",
         flag::IPC => c"/proc/self/ns/ipc",
         flag::UTS => c"/proc/self/ns/uts",
+        flag::MOUNT => c"/proc/self/ns/mnt",
         _ => return Ok(false),
     };
     let own = rustix::fs::stat(own).map_err(|error| kernel("stat(own namespace)", &error))?;
+    is_same(&own, joined)
+}
+
+/// Whether a mount namespace that is joined by path is that of the machine's first process. One that this process may not look at is
+/// one that it cannot join either.
+fn is_firsts_mounts(joined: &OwnedFd) -> Result<bool> {
+    rustix::fs::stat(c"/proc/1/ns/mnt").map_or(Ok(false), |first| is_same(&first, joined))
+}
+
+fn is_same(namespace: &Stat, joined: &OwnedFd) -> Result<bool> {
     let joined = rustix::fs::fstat(joined).map_err(|error| kernel("fstat(namespace)", &error))?;
-    Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
+    Ok((namespace.st_dev, namespace.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
 /// Clones the first process into its namespaces and, on v2, its cgroup.

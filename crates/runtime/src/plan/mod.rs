@@ -174,8 +174,8 @@ fn steps(
     if namespaces.makes(flag::NET) {
         steps.push(Step::Network);
     }
-    if !namespaces.has(flag::USER) {
-        // With a user namespace the kernel has cut them off itself when it copied them.
+    if !namespaces.has(flag::USER) || !namespaces.makes(flag::MOUNT) {
+        // For a user namespace the kernel cuts them off itself when it copies them.
         steps.push(Step::DetachFromHost);
     }
     let place = spec.root.as_ref().filter(|_| hooks.at_creation());

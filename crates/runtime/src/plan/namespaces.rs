@@ -164,11 +164,23 @@ pub fn plan(linux: &oci::Linux) -> Result<Namespaces> {
     }
     // The user namespace comes first: joining the others needs its rights.
     found.join.sort_by_key(|join| join.flag != flag::USER);
-    if !found.makes(flag::MOUNT) {
-        return Err(Error::invalid("linux.namespaces", "a mount namespace without a path is needed"));
-    }
+    require_mounts(&found)?;
     found.ids = id_maps(linux, &found)?;
     Ok(found)
+}
+
+/// A container's root is a matter of its mount namespace. Over one that is joined its own new user namespace would have no right.
+fn require_mounts(namespaces: &Namespaces) -> Result<()> {
+    match namespaces.joined(flag::MOUNT) {
+        None if !namespaces.makes(flag::MOUNT) => {
+            Err(Error::invalid("linux.namespaces", "a mount namespace is needed"))
+        }
+        Some(join) if namespaces.makes(flag::USER) => {
+            let rule = "a mount namespace that is there is not the new user namespace's to mount in";
+            Err(Error::invalid(join.field.as_str(), rule))
+        }
+        None | Some(_) => Ok(()),
+    }
 }
 
 fn id_maps(linux: &oci::Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
@@ -260,6 +272,9 @@ mod tests {
         let relative =
             plan(&linux(&[(NamespaceKind::Mount, None), (NamespaceKind::Pid, Some("x"))])).unwrap_err();
         assert!(relative.message().contains("not absolute"));
+        let not_its_own =
+            plan(&linux(&[(NamespaceKind::Mount, Some("/x")), (NamespaceKind::User, None)])).unwrap_err();
+        assert_eq!(not_its_own.field(), Some("linux.namespaces[0]"));
         let unmapped =
             plan(&linux(&[(NamespaceKind::Mount, None), (NamespaceKind::User, None)])).unwrap_err();
         assert_eq!(unmapped.field(), Some("linux.uidMappings"));

@@ -1,10 +1,13 @@
 //! What a container's root can and cannot reach.
 
-use std::fs::{self, OpenOptions};
+use std::{
+    fs::{self, OpenOptions},
+    process::{Child, Command, Stdio},
+};
 
 use serde_json::json;
 
-use crate::driver::Bundle;
+use crate::driver::{Bundle, wait_for};
 
 #[test]
 fn a_container_has_its_own_world() {
@@ -152,4 +155,61 @@ fn sysctls_of_the_hosts_namespace_are_refused_by_whatever_path() {
     assert_eq!(bundle.run().code, 0);
     bundle.spec["linux"]["sysctl"] = json!({ "net.ipv4.ip_default_ttl": "64" });
     bundle.run().fails(1, "its sysctls are the host's");
+}
+
+/// A process with a mount namespace of its own, in which nothing is shared with the host.
+struct Mounts(Child);
+
+impl Mounts {
+    fn new() -> Mounts {
+        let child = Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sleep", "1000"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (own, mounts) = (fs::read_link("/proc/self/ns/mnt").unwrap(), Mounts(child));
+        wait_for("the mount namespace", || fs::read_link(mounts.path()).is_ok_and(|other| other != own));
+        mounts
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/mnt", self.0.id())
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_mount_namespace_is_joined_and_its_root_is_the_containers() {
+    let mounts = Mounts::new();
+    let mut bundle = Bundle::new("join-mounts").args(&["sleep", "1000"]);
+    let at = |bundle: &mut Bundle, path: &str| {
+        for namespace in bundle.spec["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "mount" {
+                namespace["path"] = json!(path);
+            }
+        }
+        bundle.write();
+        bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id])
+    };
+    at(&mut bundle, &mounts.path()).says("");
+    let first = format!("/proc/{}/ns/mnt", bundle.state()["pid"]);
+    assert_eq!(fs::read_link(first).unwrap(), fs::read_link(mounts.path()).unwrap());
+    let inside = ["exec", &bundle.id, "sh", "-c", "cat /etc/passwd; ls -d /home; touch /x"];
+    let said = bundle.tinyrun(&inside);
+    assert_eq!(said.out, "root:x:0:0:root:/root:/bin/sh", "{said:?}");
+    assert!(said.err.contains("/home: No such file") && said.err.contains("/x: Read-only"), "{said:?}");
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    // The host's, from where the runtime is in it and from where it is not; a machine may hide its first process.
+    at(&mut bundle, "/proc/self/ns/mnt").fails(1, "it has the host's mounts");
+    at(&mut bundle, "/proc/1/ns/mnt").fails(1, "linux.namespaces");
+    if fs::read_link("/proc/1/ns/mnt").is_ok() {
+        let run = ["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id];
+        bundle.tinyrun_in(&["unshare", "-m"], &run).fails(1, "it has the host's mounts");
+    }
 }
