@@ -61,7 +61,7 @@ pub(crate) fn add(target: Target<'_>, bundle: &Path, mounts: &[oci::Mount]) -> R
     let rootfs = Rootfs::Directory { path: PathBuf::new() };
     let context =
         sources::Context { rootfs: &rootfs, bundle, proc: &proc, userns: userns.as_ref().map(AsFd::as_fd) };
-    let mut warnings = Vec::new();
+    let mut warnings = plan::relative(mounts).collect();
     let opened = wanted.iter().map(|source| sources::open(source, context, &mut warnings));
     let change = Change::Add(planned, opened.collect::<Result<_>>()?);
     inside(target, &proc, change)?;

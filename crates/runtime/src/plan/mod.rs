@@ -118,7 +118,7 @@ pub fn plan(spec: &oci::Spec, context: Context<'_>) -> Result<Plan> {
     let default = oci::Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
     let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process", "a process is needed"))?;
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = mounts::relative(&spec.mounts).collect();
     let mut namespaces = namespaces::plan(linux)?;
     namespaces.joined_ids = context.joined_ids.cloned();
     let mut process = process::plan(process, linux, &mut warnings)?;

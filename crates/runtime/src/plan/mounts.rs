@@ -532,14 +532,22 @@ fn check_proc(field: &str, destination: &Path, may_be_proc: bool) -> Result<()> 
 
 fn destination(field: &str, text: &str, may_be_root: bool) -> Result<PathBuf> {
     let field = || format!("{field}.destination");
-    if !text.starts_with('/') || text.contains('\0') {
-        return Err(Error::invalid(field(), format!("{text:?} is not an absolute path")));
+    if text.is_empty() || text.contains('\0') {
+        return Err(Error::invalid(field(), format!("{text:?} is not a path")));
     }
     let path = clean(text);
     if path == Path::new("/") && !may_be_root {
         return Err(Error::invalid(field(), "nothing can be mounted on the root itself"));
     }
     Ok(path)
+}
+
+/// Warns about destinations that begin at no `/`, which the specification has them do. They are taken from the root, as by others.
+pub fn relative(mounts: &[oci::Mount]) -> impl Iterator<Item = String> {
+    let listed = mounts.iter().enumerate().filter(|(_, mount)| !mount.destination.starts_with('/'));
+    listed.map(|(at, mount)| {
+        format!("mounts[{at}].destination: {:?} is not absolute, and taken from the root", mount.destination)
+    })
 }
 
 /// An absolute path without `.`, `..` and doubled slashes, as its words say.

@@ -85,6 +85,18 @@ fn a_destination_through_links_stays_inside() {
 }
 
 #[test]
+fn a_relative_destination_is_below_the_root() {
+    let bundle =
+        Bundle::new("relative").mount("tmp/new", "tmpfs", "tmpfs", &[]).script("stat -f -c %T /tmp/new");
+    bundle.write();
+    let log = bundle.dir.join("log");
+    let run = ["--log", log.to_str().unwrap(), "run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id];
+    bundle.tinyrun(&run).says("tmpfs");
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("mounts[7].destination") && log.contains("level=warning"), "{log}");
+}
+
+#[test]
 fn a_source_that_is_missing_and_an_option_that_is_wrong_are_named() {
     let bundle = Bundle::new("wrong").script("true").mount("/x", "bind", "/nonexistent", &["bind"]);
     bundle.run().fails(1, "mounts[7] (/x): its source /nonexistent does not exist");

@@ -47,6 +47,21 @@ fn nothing_is_mounted_below_proc() {
 }
 
 #[test]
+fn a_relative_destination_is_taken_from_the_root_and_warned_about() {
+    let given = ["data/./x", "../x", "/y"].map(|destination| mount(destination, "tmpfs", "tmpfs", &[]));
+    let planned = given.clone().map(|mount| plan_one(mount, 0).unwrap().0.destination);
+    assert_eq!(planned, ["/data/x", "/x", "/y"].map(PathBuf::from));
+    let warnings: Vec<String> = relative(&given).collect();
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[1].starts_with(r#"mounts[1].destination: "../x" is not absolute"#), "{warnings:?}");
+    // What may not be covered may not be by another spelling.
+    for destination in ["", "proc/self", "proc", ".", "x/.."] {
+        let error = plan_one(mount(destination, "tmpfs", "/x", &[]), flag::PID).unwrap_err();
+        assert_eq!(error.field(), Some("mounts[0].destination"), "{destination}");
+    }
+}
+
+#[test]
 fn a_bind_is_private_and_keeps_to_its_words() {
     let (planned, sources) = plan_one(mount("/data", "bind", "data", &["rbind", "ro", "nosuid"]), 0).unwrap();
     assert_eq!(planned.what, What::Source(0));
