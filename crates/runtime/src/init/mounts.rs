@@ -149,6 +149,7 @@ impl Walk<'_> {
         let missing = if is_dir { Missing::Directory } else { Missing::File };
         let root = self.root()?.as_fd();
         let target = path::open_or_make(root, destination, missing).map_err(step(field))?;
+        require_same_kind(is_dir, target.as_fd(), field)?;
         require_outside_proc(target.as_fd(), field, destination)?;
         mount::attach(tree.as_fd(), target.as_fd()).map_err(step(field))?;
         require_there(root, tree.as_fd(), field, destination)
@@ -236,6 +237,16 @@ fn tell(context: &FsContext<'_>, data: &[(String, Option<String>)]) -> tinyd_sys
         Some(value) => context.set(key, value),
         None => context.flag(key),
     })
+}
+
+/// A directory lies on a directory, and a file on a file. The kernel says no more than EINVAL; callers look for the words of mount(2).
+fn require_same_kind(is_dir: bool, target: BorrowedFd<'_>, field: &str) -> Result<()> {
+    let message = match (is_dir, fs::file_type(target).map_err(step(field))? == FileType::Directory) {
+        (true, false) => "not a directory: what is there is a file, and what is mounted is a directory",
+        (false, true) => "not a directory: what is mounted is a file, and what is there is a directory",
+        (true, true) | (false, false) => return Ok(()),
+    };
+    Err(Error::new(Kind::InvalidArgument, message).of_field(field))
 }
 
 /// A destination can lead into /proc by a link; the plan has only seen its words.

@@ -97,6 +97,17 @@ fn a_relative_destination_is_below_the_root() {
 }
 
 #[test]
+fn a_file_on_a_directory_and_a_directory_on_a_file_are_told() {
+    let on = |destination: &str, kind: &str, source: &str| {
+        let bundle = Bundle::new("kinds").script("true").mount(destination, kind, source, &[]);
+        bundle.run().fails(1, &format!("mounts[7] ({destination}): not a directory: "));
+    };
+    on("/etc", "bind", "/etc/passwd");
+    on("/etc/passwd", "bind", "/etc");
+    on("/etc/passwd", "tmpfs", "tmpfs");
+}
+
+#[test]
 fn a_source_that_is_missing_and_an_option_that_is_wrong_are_named() {
     let bundle = Bundle::new("wrong").script("true").mount("/x", "bind", "/nonexistent", &["bind"]);
     bundle.run().fails(1, "mounts[7] (/x): its source /nonexistent does not exist");
