@@ -425,7 +425,7 @@ fn make(
         sources: sources?,
         joins: birth::open_joins(plan)?,
         tasks: cgroup.procs(),
-        cgroup_view: if inside.is_some() { None } else { cgroup_view(plan, cgroup)? },
+        cgroup_views: if inside.is_some() { Vec::new() } else { cgroup_views(plan, cgroup)? },
         inside,
         caller: launch.caller,
         stdio: launch.stdio,
@@ -482,12 +482,12 @@ fn open_early(
         .collect()
 }
 
-/// What is to be seen at /sys/fs/cgroup, where something is.
-pub(crate) fn cgroup_view(plan: &Plan, cgroup: &Cgroup) -> Result<Option<View>> {
-    let wanted = plan.steps.iter().any(|step| {
+/// What is to be seen at /sys/fs/cgroup, and wherever else the configuration has it mounted: one for each.
+pub(crate) fn cgroup_views(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<View>> {
+    let wanted = plan.steps.iter().filter(|step| {
         matches!(step, plan::Step::Mount(plan::mounts::Mount { what: plan::mounts::What::Cgroup { .. }, .. }))
     });
-    wanted.then(|| cgroups::open(cgroup)).transpose()
+    wanted.map(|_| cgroups::open(cgroup)).collect()
 }
 
 /// Gives the pipes of the standard streams to the process's user: it may open /dev/stdout, which opens the pipe anew.

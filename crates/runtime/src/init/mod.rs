@@ -40,7 +40,7 @@ use crate::{
     caller::Caller,
     cgroup::Cgroup,
     launch::{
-        Extra, Gate, Stdio, View, agent, cgroup_view, failpoint, kernel,
+        Extra, Gate, Stdio, View, agent, cgroup_views, failpoint, kernel,
         labels::Labels,
         sources, step,
         sync::{Heard, Phase, Sync},
@@ -67,8 +67,8 @@ pub struct Child<'a> {
     pub joins: Vec<(u64, OwnedFd)>,
     /// v1: the `tasks` files of the cgroup.
     pub tasks: &'a [File],
-    /// What is seen at /sys/fs/cgroup.
-    pub cgroup_view: Option<View>,
+    /// What is seen at /sys/fs/cgroup: one for each mount of it.
+    pub cgroup_views: Vec<View>,
     /// What it opens its sources and that view with, where only it can.
     pub(crate) inside: Option<(sources::Context<'a>, &'a Cgroup)>,
     /// Who asked for it.
@@ -113,7 +113,11 @@ impl Child<'_> {
         self.enter_namespaces()?;
         let clocks = self.open_clocks()?;
         failpoint(self.failpoint, "mounts")?;
-        let mut walk = Walk::new(std::mem::take(&mut self.sources), self.cgroup_view.take(), self.failpoint);
+        let mut walk = Walk::new(
+            std::mem::take(&mut self.sources),
+            std::mem::take(&mut self.cgroup_views),
+            self.failpoint,
+        );
         walk.warnings.append(&mut self.warnings);
         let plan = self.plan;
         for step in &plan.steps {
@@ -212,7 +216,7 @@ impl Child<'_> {
         self.open_inside(|_| true)?;
         if let Some((_, cgroup)) = self.inside {
             // From a cgroup namespace of its own it could not say where it is.
-            self.cgroup_view = cgroup_view(self.plan, cgroup)?;
+            self.cgroup_views = cgroup_views(self.plan, cgroup)?;
         }
         let late = self.plan.namespaces.new & self.plan.namespaces.late();
         if late != 0 {

@@ -177,7 +177,7 @@ impl Walk<'_> {
 
     fn mount_cgroup(&mut self, mount: &Mount, attributes: u64) -> Result<()> {
         let named = |error| step(&mount.field)(error);
-        let view = self.cgroup_view.take().ok_or_else(|| impossible("the cgroup is mounted twice"))?;
+        let view = self.cgroup_views.pop().ok_or_else(|| impossible("a cgroup that was not opened"))?;
         let attr = Attr { set: attributes, ..Attr::default() };
         match view {
             View::Unified(tree) => {

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     pub(super) sources: Vec<Option<OwnedFd>>,
-    pub(super) cgroup_view: Option<View>,
+    pub(super) cgroup_views: Vec<View>,
     failpoint: &'a str,
     /// The container's root mount, once it is attached.
     root: Option<OwnedFd>,
@@ -45,10 +45,10 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(sources: Vec<Option<OwnedFd>>, cgroup_view: Option<View>, failpoint: &'a str) -> Self {
+    pub(super) fn new(sources: Vec<Option<OwnedFd>>, cgroup_views: Vec<View>, failpoint: &'a str) -> Self {
         Walk {
             sources,
-            cgroup_view,
+            cgroup_views,
             failpoint,
             root: None,
             placed: false,
@@ -67,7 +67,7 @@ impl<'a> Walk<'a> {
     /// Of a container that runs, whose root this is.
     pub(super) fn inside(root: OwnedFd, sources: Vec<OwnedFd>) -> Self {
         let sources = sources.into_iter().map(Some).collect();
-        Walk { root: Some(root), ..Walk::new(sources, None, "") }
+        Walk { root: Some(root), ..Walk::new(sources, Vec::new(), "") }
     }
 
     /// Takes one step.

@@ -108,6 +108,19 @@ fn a_file_on_a_directory_and_a_directory_on_a_file_are_told() {
 }
 
 #[test]
+fn the_cgroup_is_mounted_at_two_places_each_with_its_options() {
+    for users in [false, true] {
+        let bundle = Bundle::new(&format!("cgroup-twice-{users}"));
+        let bundle = if users { bundle.with_users() } else { bundle };
+        let bundle = bundle.mount("/other", "cgroup", "cgroup", &["nosuid", "noexec"]).script(
+            "for at in /sys/fs/cgroup /other; do cat $at/cgroup.procs $at/pids/cgroup.procs 2>/dev/null | head -1; \
+             grep -m1 \" $at/pids \\| $at \" /proc/self/mountinfo | grep -c ' ro,'; done; true",
+        );
+        bundle.run().says("1\n1\n1\n0");
+    }
+}
+
+#[test]
 fn a_source_that_is_missing_and_an_option_that_is_wrong_are_named() {
     let bundle = Bundle::new("wrong").script("true").mount("/x", "bind", "/nonexistent", &["bind"]);
     bundle.run().fails(1, "mounts[7] (/x): its source /nonexistent does not exist");
