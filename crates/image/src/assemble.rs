@@ -16,6 +16,7 @@ use crate::{
     document::{CONFIG_MAX_BYTES, Descriptor, Document, MANIFEST_MAX_BYTES, Manifest},
     failed,
     layer::{self, Applied, Settled},
+    progress::{Progress, Reported, Step, Tell},
     store::{Lease, Store},
 };
 
@@ -58,22 +59,23 @@ pub fn read(store: &Store, manifest: &Digest) -> Result<(Manifest, ImageConfig)>
 }
 
 /// Makes the image of a manifest ready to run. Its documents and packed layers are in the store, and `lease` has them; the unpacked layers
-/// are put into it.
+/// are put into it. How far it is goes to `tell`.
 ///
 /// # Errors
 /// As [`read`], and as the layers' unpacking. What was unpacked before the failure is taken away again.
-pub fn assemble(lease: &Lease, manifest: &Digest) -> Result<Assembled> {
+pub fn assemble(lease: &Lease, manifest: &Digest, tell: Tell<'_>) -> Result<Assembled> {
     let store = lease.store();
     let (manifest, config) = read(store, manifest)?;
     let chain = chain_ids(&config.rootfs.diff_ids);
     let mut missing = Vec::new();
     for (at, chain_id) in chain.iter().enumerate() {
         lease.pin(chain_id);
-        if store.layer(chain_id)?.is_none() {
-            missing.push(at);
+        match store.layer(chain_id)? {
+            None => missing.push(at),
+            Some(_) => tell(Progress { layer: manifest.layers[at].digest.clone(), step: Step::Present }),
         }
     }
-    let mut applied = apply_all(store, &missing, &manifest.layers, &config.rootfs.diff_ids)?;
+    let mut applied = apply_all(store, &missing, &manifest.layers, &config.rootfs.diff_ids, tell)?;
     let mut notes = Vec::new();
     // Where each layer's files are by now, the nearest of those below first.
     let mut lower: VecDeque<PathBuf> = VecDeque::with_capacity(chain.len());
@@ -102,6 +104,7 @@ fn apply_all(
     places: &[usize],
     layers: &[Descriptor],
     diff_ids: &[Digest],
+    tell: Tell<'_>,
 ) -> Result<BTreeMap<usize, Applied>> {
     let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let queue = Mutex::new(places.iter().copied());
@@ -109,7 +112,7 @@ fn apply_all(
     let work = || {
         let mut done = Vec::new();
         while let Some(at) = next() {
-            match apply(store, &layers[at], &diff_ids[at]) {
+            match apply(store, &layers[at], &diff_ids[at], tell) {
                 Ok(applied) => done.push((at, applied)),
                 Err(error) => {
                     // What the others have not begun is not begun.
@@ -132,12 +135,14 @@ fn apply_all(
     })
 }
 
-fn apply(store: &Store, layer: &Descriptor, diff_id: &Digest) -> Result<Applied> {
-    let blob = store.open_blob(&layer.digest)?;
+fn apply(store: &Store, layer: &Descriptor, diff_id: &Digest, tell: Tell<'_>) -> Result<Applied> {
+    let blob = Reported::new(store.open_blob(&layer.digest)?, &layer.digest, layer.size, tell);
     // What its bytes say: media types of old tools are wrong about it.
-    let tell = |source| failed(format_args!("read {}", layer.digest), source);
-    let (compression, mut packed) = layer::sniff(blob).map_err(tell)?;
-    layer::apply(store, &mut packed, compression, diff_id, &layer::rules(layer.size))
+    let unread = |source| failed(format_args!("read {}", layer.digest), source);
+    let (compression, mut packed) = layer::sniff(blob).map_err(unread)?;
+    let applied = layer::apply(store, &mut packed, compression, diff_id, &layer::rules(layer.size))?;
+    tell(Progress { layer: layer.digest.clone(), step: Step::Unpacked });
+    Ok(applied)
 }
 
 /// Everything reaches the disk before anything has a name, and a layer has its name before those above it.
@@ -162,6 +167,7 @@ pub(crate) mod tests {
     use crate::{
         document::media,
         layer::tests::{archive, gzip},
+        progress::nobody,
         store::tests::Scratch,
     };
 
@@ -186,7 +192,7 @@ pub(crate) mod tests {
         let store = &scratch.store;
         let archives: Vec<_> = (0..9).map(|number| archive(&format!("d/{number}"), b"x")).collect();
         let manifest = image(store, &archives, "linux");
-        let made = assemble(&store.lease(), &manifest).unwrap();
+        let made = assemble(&store.lease(), &manifest, &nobody).unwrap();
         assert_eq!((made.chain.len(), made.notes.len()), (9, 0));
         for (at, chain_id) in made.chain.iter().enumerate() {
             assert_eq!(fs::read(store.layer_files(chain_id).join(format!("d/{at}"))).unwrap(), b"x");
@@ -195,9 +201,9 @@ pub(crate) mod tests {
         for layer in read(store, &manifest).unwrap().0.layers {
             store.remove_blob(&layer.digest).unwrap();
         }
-        assert_eq!(assemble(&store.lease(), &manifest).unwrap(), made);
+        assert_eq!(assemble(&store.lease(), &manifest, &nobody).unwrap(), made);
         // The lower half is shared with an image that has only that.
-        let half = assemble(&store.lease(), &image(store, &archives[..4], "linux")).unwrap();
+        let half = assemble(&store.lease(), &image(store, &archives[..4], "linux"), &nobody).unwrap();
         assert_eq!(half.chain, made.chain[..4]);
     }
 
@@ -207,7 +213,7 @@ pub(crate) mod tests {
         let store = &scratch.store;
         let mut archives: Vec<_> = (0..5).map(|number| archive(&number.to_string(), b"x")).collect();
         archives[3] = archive("../out", b"x");
-        let error = assemble(&store.lease(), &image(store, &archives, "linux")).unwrap_err();
+        let error = assemble(&store.lease(), &image(store, &archives, "linux"), &nobody).unwrap_err();
         assert!(error.message().starts_with("layer 4: "), "{error}");
         assert!(store.all_layers().unwrap().is_empty());
         assert_eq!(
@@ -222,10 +228,13 @@ pub(crate) mod tests {
     fn what_is_for_another_system_or_no_image_is_refused() {
         let scratch = Scratch::new("other-system");
         let store = &scratch.store;
-        let error = assemble(&store.lease(), &image(store, &[], "windows")).unwrap_err();
+        let error = assemble(&store.lease(), &image(store, &[], "windows"), &nobody).unwrap_err();
         assert!(error.message().contains("windows/amd64"), "{error}");
         let index = store.put_blob(br#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
-        assert!(assemble(&store.lease(), &index).unwrap_err().message().contains("is an index"));
-        assert_eq!(assemble(&store.lease(), &Digest::of(b"nowhere")).unwrap_err().kind(), Kind::NotFound);
+        assert!(assemble(&store.lease(), &index, &nobody).unwrap_err().message().contains("is an index"));
+        assert_eq!(
+            assemble(&store.lease(), &Digest::of(b"nowhere"), &nobody).unwrap_err().kind(),
+            Kind::NotFound
+        );
     }
 }

@@ -38,6 +38,7 @@ impl Driver for Aufs {
     }
 
     fn prepare(&self, container_dir: &Path, image: &Image, owner: Option<u32>) -> Result<Prepared> {
+        image.only_layer("aufs")?;
         let upper = container_dir.join("upper");
         own_dir(&upper, owner)?;
         let branches = branches(&upper, image)?;

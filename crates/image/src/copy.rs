@@ -14,7 +14,7 @@ use rustix::{
     },
     io::Errno,
 };
-use tinyd_core::{Error, Kind, Result, wire};
+use tinyd_core::{Result, wire};
 
 use crate::{
     Driver, Image, Prepared, failed, tree,
@@ -41,9 +41,7 @@ impl Driver for Copy {
         if path.exists() {
             return Ok(Prepared { rootfs, notes: Vec::new() });
         }
-        let [layer] = image.layers() else {
-            return Err(Error::new(Kind::Unsupported, "the copy driver takes images of one layer"));
-        };
+        let layer = image.only_layer("copy")?;
         // Copied under another name first: a copy that was interrupted is never taken for a whole one.
         let part = container_dir.join("rootfs.part");
         tree::remove(&part)?;

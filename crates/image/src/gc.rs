@@ -25,17 +25,19 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// Takes away what is not needed. `held` are the stacks of layers that containers have below them, whose images may be gone.
+/// Takes away what is not needed. `held` tells the stacks of layers that containers have below them, whose images may be gone; it is asked
+/// while no lease ends, so that whoever makes a container keeps its layers in a lease until `held` tells them.
 ///
 /// # Errors
 /// The image whose documents cannot be read, or the call and the errno; what was taken by then is gone.
-pub fn collect(images: &Images, held: &BTreeSet<Digest>) -> Result<Collected> {
+pub fn collect(images: &Images, held: impl FnOnce() -> BTreeSet<Digest>) -> Result<Collected> {
     let store = images.store();
     let mut collected = Collected::default();
     let mut doomed = Vec::new();
     // The images first: one that arrives has its lease until it is written down.
     images.with_all(|records| {
         let pinned = store.pinned();
+        let held = held();
         let needed = needed(store, records)?;
         let is_free = |digest: &Digest| !needed.contains(digest) && !pinned.has(digest);
         for digest in store.all_blobs()?.iter().filter(|digest| is_free(digest)) {
@@ -120,7 +122,8 @@ mod tests {
         let archives = [archive("base", b"x"), archive("top", b"y")];
         let lease = store.lease();
         let manifests = [image(store, &archives[..1], "linux"), image(store, &archives, "linux")];
-        let made = [0, 1].map(|at: usize| assemble(&lease, &manifests[at]).unwrap());
+        let made =
+            [0, 1].map(|at: usize| assemble(&lease, &manifests[at], &crate::progress::nobody).unwrap());
         for (at, name) in ["base", "top"].into_iter().enumerate() {
             let names = vec![name.parse().unwrap()];
             let (id, manifest) = (made[at].id.clone(), manifests[at].clone());
@@ -140,9 +143,9 @@ mod tests {
     fn what_is_shared_stays_and_what_is_not_goes() {
         let scratch = Scratch::new("collect");
         let (store, made) = (&scratch.store, two(&scratch));
-        assert_eq!(collect(&made.images, &BTreeSet::new()).unwrap(), Collected::default());
+        assert_eq!(collect(&made.images, BTreeSet::new).unwrap(), Collected::default());
         forget(&made, "top");
-        let collected = collect(&made.images, &BTreeSet::new()).unwrap();
+        let collected = collect(&made.images, BTreeSet::new).unwrap();
         // Manifest, configuration and packed layer.
         assert_eq!((collected.blobs, collected.layers), (3, 1));
         assert!(collected.bytes > 0);
@@ -151,7 +154,7 @@ mod tests {
             store.layer(&made.chain[0]).unwrap().is_some() && store.layer(&made.chain[1]).unwrap().is_none()
         );
         forget(&made, "base");
-        collect(&made.images, &BTreeSet::new()).unwrap();
+        collect(&made.images, BTreeSet::new).unwrap();
         assert!(store.all_blobs().unwrap().is_empty() && store.all_layers().unwrap().is_empty());
     }
 
@@ -164,10 +167,10 @@ mod tests {
         let lease = store.lease();
         lease.pin(&made.ids[1]);
         let held: BTreeSet<Digest> = made.chain.iter().cloned().collect();
-        assert_eq!(collect(&made.images, &held).unwrap().layers, 0);
+        assert_eq!(collect(&made.images, || held).unwrap().layers, 0);
         assert_eq!(store.all_blobs().unwrap(), [made.ids[1].clone()]);
         drop(lease);
-        assert_eq!(collect(&made.images, &BTreeSet::new()).unwrap().layers, 2);
+        assert_eq!(collect(&made.images, BTreeSet::new).unwrap().layers, 2);
         assert!(store.all_blobs().unwrap().is_empty());
     }
 
@@ -178,7 +181,7 @@ mod tests {
         forget(&made, "top");
         std::fs::write(store.blob_path(&made.manifests[0]), "{}").unwrap();
         let before = store.all_blobs().unwrap().len();
-        let error = collect(&made.images, &BTreeSet::new()).unwrap_err();
+        let error = collect(&made.images, BTreeSet::new).unwrap_err();
         assert!(error.message().starts_with(&format!("image {}", made.ids[0].short())), "{error}");
         assert_eq!(store.all_blobs().unwrap().len(), before);
     }

@@ -1,8 +1,10 @@
-//! What an image is: an absolute directory. Checked once, when a container is made.
+//! What a root is made of: a directory that the user names, or the layers of an image in the store.
 
 use std::path::{Path, PathBuf};
 
 use tinyd_core::{Error, Kind, Result};
+
+use crate::{digest::Digest, store::Store};
 
 /// The option under which a user names an image.
 const FIELD: &str = "-i";
@@ -17,8 +19,7 @@ impl Image {
     /// Checks that `text` is the absolute path of a directory that holds something.
     ///
     /// # Errors
-    /// `NotFound` when it is missing, `InvalidArgument` when it is a file, empty or has a control character, `Unsupported` when it is a
-    /// name.
+    /// `NotFound` when it is missing, `InvalidArgument` when it is no absolute path, a file, empty or has a control character.
     pub fn open(text: &str) -> Result<Image> {
         if text.is_empty() {
             return Err(Error::invalid(
@@ -30,13 +31,7 @@ impl Image {
             return Err(Error::invalid(FIELD, format!("{text:?} has a control character")));
         }
         if !text.starts_with('/') {
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!(
-                    "{text:?} is not an absolute path: images by name are not supported yet, name a directory that holds a root file system, such as /root/redis"
-                ),
-            )
-            .of_field(FIELD));
+            return Err(Error::invalid(FIELD, format!("{text:?} is not an absolute path")));
         }
         let dir = Path::new(text);
         let meta = std::fs::metadata(dir).map_err(|source| unreadable(text, &source))?;
@@ -60,10 +55,43 @@ impl Image {
         Ok(Image { layers: vec![real] })
     }
 
-    /// An image of several layers, the uppermost first.
-    #[must_use]
-    pub const fn from_layers(layers: Vec<PathBuf>) -> Image {
+    /// The layers of an image in the store, by the stacks `chain`, the lowest first. What a layer hides as a whole is left out: overlayfs
+    /// does not look at the opaque mark of a root.
+    ///
+    /// # Errors
+    /// `NotFound` when a layer is not there, or the call and the errno.
+    pub fn stacked(store: &Store, chain: &[Digest]) -> Result<Image> {
+        let mut layers = Vec::with_capacity(chain.len());
+        for chain_id in chain.iter().rev() {
+            let layer = store.layer(chain_id)?.ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("layer {chain_id} of the image is not in the store"))
+            })?;
+            layers.push(store.layer_files(chain_id));
+            if layer.hides_all {
+                break;
+            }
+        }
+        Ok(Image { layers })
+    }
+
+    /// Layers at any places, the uppermost first.
+    #[cfg(test)]
+    pub(crate) const fn from_layers(layers: Vec<PathBuf>) -> Image {
         Image { layers }
+    }
+
+    /// Its only layer, for drivers that cannot lay several on each other as the store has them: with overlay's whiteouts.
+    pub(crate) fn only_layer(&self, driver: &str) -> Result<&Path> {
+        match self.layers.as_slice() {
+            [layer] => Ok(layer),
+            several => Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "the storage driver {driver} takes images of one layer, and this one has {}",
+                    several.len()
+                ),
+            )),
+        }
     }
 
     /// Its read-only layers, the uppermost first.
@@ -84,6 +112,7 @@ fn unreadable(text: &str, source: &std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{LayerRecord, tests::Scratch};
 
     #[test]
     fn what_is_no_image_says_why() {
@@ -96,7 +125,7 @@ mod tests {
             (at("file"), Kind::InvalidArgument, "is a file"),
             (at("empty"), Kind::InvalidArgument, "is empty"),
             ("/a\nb".into(), Kind::InvalidArgument, "control character"),
-            ("redis:7".into(), Kind::Unsupported, "images by name"),
+            ("redis:7".into(), Kind::InvalidArgument, "not an absolute path"),
             (String::new(), Kind::InvalidArgument, "no image"),
         ] {
             let error = Image::open(&bad).unwrap_err();
@@ -107,5 +136,30 @@ mod tests {
         let image = Image::open(dir.to_str().unwrap()).unwrap();
         assert_eq!(image.layers(), [dir.canonicalize().unwrap()]);
         crate::tree::remove(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_layer_that_hides_all_is_the_last() {
+        let scratch = Scratch::new("stacked");
+        let store = &scratch.store;
+        let chain: Vec<Digest> = ["low", "hiding", "high"].map(|text| Digest::of(text.as_bytes())).into();
+        for (at, chain_id) in chain.iter().enumerate() {
+            let unpacking = store.begin_layer().unwrap();
+            let record = LayerRecord {
+                chain_id: chain_id.clone(),
+                diff_id: chain_id.clone(),
+                parent: None,
+                entries: 0,
+                bytes: 0,
+                hides_all: at == 1,
+            };
+            unpacking.describe(&record).unwrap();
+            unpacking.publish(chain_id).unwrap();
+        }
+        let files = |at: usize| store.layer_files(&chain[at]);
+        assert_eq!(Image::stacked(store, &chain).unwrap().layers(), [files(2), files(1)]);
+        assert_eq!(Image::stacked(store, &chain[..1]).unwrap().layers(), [files(0)]);
+        let missing = Image::stacked(store, &[Digest::of(b"gone")]).unwrap_err();
+        assert_eq!(missing.kind(), Kind::NotFound);
     }
 }

@@ -41,6 +41,15 @@ pub struct Arrival {
     pub at_unix_nanos: i64,
 }
 
+/// Who needs an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// A container, by its short id.
+    pub container: String,
+    /// Whether it runs.
+    pub is_running: bool,
+}
+
 /// What is left of an image after a name was taken away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forgotten {
@@ -141,41 +150,33 @@ impl Images {
         Ok(record)
     }
 
-    /// Takes a name away, or with an id all of them; an image that has no name left goes, unless `is_used` says that it is needed. Its
-    /// content is collected later.
+    /// Takes a name away, or with an id all of them; an image that has no name left goes, unless `user` says who needs it. Its content is
+    /// collected later.
     ///
     /// # Errors
-    /// As [`Images::find`]; `WrongState` when it is needed, or when an id has several names, unless `force`.
+    /// As [`Images::find`]; `WrongState` when a running container has it; also when another has it or an id has several names, unless `force`.
     pub fn forget(
         &self,
         text: &str,
         force: bool,
-        is_used: impl FnOnce(&ImageRecord) -> Option<String>,
+        user: impl FnOnce(&ImageRecord) -> Option<User>,
     ) -> Result<Forgotten> {
         let mut all = self.lock();
         let mut record = find(&all, "IMAGE", text)?.clone();
         let named = Reference::parse("IMAGE", text).ok().filter(|name| record.names.contains(name));
-        let untagged: Vec<Reference> = match named {
-            Some(name) => vec![name],
+        let untagged: Vec<Reference> = match &named {
+            Some(name) => vec![name.clone()],
             None if record.names.len() > 1 && !force => {
-                let names: Vec<String> = record.names.iter().map(Reference::familiar).collect();
-                let message = format!(
-                    "image {} has several names ({}): say which, or --force",
-                    record.id.short(),
-                    names.join(", ")
-                );
-                return Err(Error::new(Kind::WrongState, message));
+                return Err(conflict(
+                    format_args!("delete {} (must be forced)", record.id.short()),
+                    "image is referenced in multiple repositories",
+                ));
             }
             None => record.names.iter().cloned().collect(),
         };
         let is_last = record.names.iter().all(|name| untagged.contains(name));
-        if is_last
-            && !force
-            && let Some(user) = is_used(&record)
-        {
-            let message =
-                format!("image {} is used by {user}: remove that first, or --force", record.id.short());
-            return Err(Error::new(Kind::WrongState, message));
+        if is_last && let Some(user) = user(&record) {
+            refuse(&record, named.as_ref(), &user, force)?;
         }
         record.names.retain(|name| !untagged.contains(name));
         if !is_last {
@@ -204,6 +205,30 @@ impl Images {
     }
 }
 
+/// Refuses to let an image go that somebody needs, in Docker's words: scripts look for them.
+fn refuse(record: &ImageRecord, named: Option<&Reference>, user: &User, force: bool) -> Result<()> {
+    let (id, container) = (record.id.short(), &user.container);
+    match (user.is_running, named) {
+        (true, _) => Err(conflict(
+            format_args!("delete {id} (cannot be forced)"),
+            &format!("image is being used by running container {container}"),
+        )),
+        (false, _) if force => Ok(()),
+        (false, Some(name)) => Err(conflict(
+            format_args!("remove repository reference {:?} (must force)", name.familiar()),
+            &format!("container {container} is using its referenced image {id}"),
+        )),
+        (false, None) => Err(conflict(
+            format_args!("delete {id} (must be forced)"),
+            &format!("image is being used by stopped container {container}"),
+        )),
+    }
+}
+
+fn conflict(what: std::fmt::Arguments<'_>, why: &str) -> Error {
+    Error::new(Kind::WrongState, format!("conflict: unable to {what} - {why}"))
+}
+
 fn find<'a>(all: &'a BTreeMap<Digest, ImageRecord>, field: &str, text: &str) -> Result<&'a ImageRecord> {
     // A name comes before an id, as with Docker: `cafe` may be both.
     let name = Reference::parse(field, text);
@@ -230,7 +255,8 @@ fn find<'a>(all: &'a BTreeMap<Digest, ImageRecord>, field: &str, text: &str) -> 
     }
     match name {
         Err(error) if !is_prefix => Err(error),
-        _ => Err(Error::new(Kind::NotFound, format!("no image is called {text:?}")).of_field(field)),
+        // Docker's words: scripts look for them.
+        _ => Err(Error::new(Kind::NotFound, format!("No such image: {text}"))),
     }
 }
 
@@ -269,7 +295,7 @@ mod tests {
         images
     }
 
-    const NOBODY: fn(&ImageRecord) -> Option<String> = |_| None;
+    const NOBODY: fn(&ImageRecord) -> Option<User> = |_| None;
 
     #[test]
     fn an_image_is_found_by_all_that_it_is_called() {
@@ -346,17 +372,20 @@ mod tests {
         let scratch = Scratch::new("forget");
         let images = open(&scratch);
         let one = images.arrive(arrival("one", &["a", "b"])).unwrap();
-        let busy = |_: &ImageRecord| Some("container web".to_owned());
+        let stopped = |_: &ImageRecord| Some(User { container: "web".to_owned(), is_running: false });
+        let running = |_: &ImageRecord| Some(User { container: "web".to_owned(), is_running: true });
         // Of several names one may always go.
-        let gone = images.forget("a", false, busy).unwrap();
+        let gone = images.forget("a", false, running).unwrap();
         assert_eq!(gone, Forgotten { untagged: vec![name("a")], removed: None });
-        let error = images.forget("b", false, busy).unwrap_err();
+        let error = images.forget("b", false, stopped).unwrap_err();
         assert_eq!(error.kind(), Kind::WrongState);
-        assert!(error.message().contains("container web"), "{error}");
+        assert!(error.message().contains("container web is using its referenced image"), "{error}");
+        let error = images.forget("b", true, running).unwrap_err();
+        assert!(error.message().contains("image is being used by running container web"), "{error}");
         images.tag("b", &name("c")).unwrap();
         let error = images.forget(one.id.short(), false, NOBODY).unwrap_err();
-        assert!(error.message().contains("several names (b:latest, c:latest)"), "{error}");
-        let gone = images.forget(one.id.short(), true, busy).unwrap();
+        assert!(error.message().contains("referenced in multiple repositories"), "{error}");
+        let gone = images.forget(one.id.short(), true, stopped).unwrap();
         assert_eq!((gone.untagged.len(), gone.removed.unwrap().id), (2, one.id));
         assert!(images.list().is_empty() && open(&scratch).list().is_empty());
     }

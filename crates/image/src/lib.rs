@@ -17,6 +17,7 @@ pub mod load;
 mod overlay;
 pub mod pack;
 pub mod platform;
+pub mod progress;
 pub mod reference;
 #[expect(dead_code, reason = "the client that asks is the next to be written")]
 pub mod registry;

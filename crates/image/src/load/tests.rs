@@ -7,6 +7,7 @@ use crate::{
     assemble::assemble,
     document::media,
     layer::tests::{archive, gzip},
+    progress::nobody,
     store::{Store, tests::Scratch},
 };
 
@@ -87,7 +88,10 @@ fn a_layout_keeps_its_digests_and_names_packed_or_not() {
         let names = vec!["ghcr.io/a/b:1".parse().unwrap()];
         assert_eq!(loaded, [Loaded { manifest: Digest::of(&parts.manifest), index: None, names }]);
     }
-    assert_eq!(assemble(&scratch.store.lease(), &Digest::of(&parts.manifest)).unwrap().chain.len(), 1);
+    assert_eq!(
+        assemble(&scratch.store.lease(), &Digest::of(&parts.manifest), &nobody).unwrap().chain.len(),
+        1
+    );
     // A tag alone is no name.
     assert!(read(&scratch.store, &parts.layout(&parts.index("latest"))).unwrap()[0].names.is_empty());
 }
@@ -108,7 +112,7 @@ fn an_archive_of_dockers_has_files_and_links() {
     let loaded = read(&scratch.store, &tar).unwrap();
     assert_eq!((loaded.len(), loaded[0].names.len(), loaded[1].names.len()), (2, 2, 0));
     assert_eq!(loaded[0].manifest, loaded[1].manifest);
-    let made = assemble(&scratch.store.lease(), &loaded[0].manifest).unwrap();
+    let made = assemble(&scratch.store.lease(), &loaded[0].manifest, &nobody).unwrap();
     assert_eq!(made.id, Digest::of(&parts.config));
     assert!(scratch.store.layer_files(&made.chain[0]).join("hello").exists());
 }
