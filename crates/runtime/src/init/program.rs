@@ -118,10 +118,10 @@ fn check(path: &Path) -> Result<(), Why> {
     let stat = rustix::fs::stat(path).map_err(|error| reason("stat", error))?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind.is_dir() {
-        return Err((Kind::CannotExecute, "is a directory".into()));
+        return Err((Kind::CannotExecute, "permission denied: it is a directory".into()));
     }
     if !kind.is_file() {
-        return Err((Kind::CannotExecute, "is not a regular file".into()));
+        return Err((Kind::CannotExecute, "permission denied: it is not a regular file".into()));
     }
     rustix::fs::access(path, Access::EXEC_OK).map_err(|error| reason("access", error))
 }
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(locate(Path::new(""), &search()).unwrap_err().0, Kind::CommandNotFound);
         assert_eq!(
             locate(Path::new("/etc"), &[]).unwrap_err(),
-            (Kind::CannotExecute, "is a directory".into())
+            (Kind::CannotExecute, "permission denied: it is a directory".into())
         );
         assert_eq!(
             locate(Path::new("/etc/passwd"), &[]).unwrap_err(),

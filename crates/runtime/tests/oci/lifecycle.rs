@@ -67,7 +67,7 @@ fn a_program_that_is_missing_or_unusable_is_named() {
     let bundle = bundle.args(&["/bin/nope"]);
     bundle.run().fails(1, r#""/bin/nope": no such file or directory"#);
     let bundle = bundle.args(&["/etc"]);
-    bundle.run().fails(1, r#""/etc": is a directory"#);
+    bundle.run().fails(1, r#""/etc": permission denied: it is a directory"#);
     let bundle = bundle.args(&["plain"]);
     bundle.run().fails(1, r#""plain": permission denied"#);
     // `create` already says it.

@@ -52,6 +52,8 @@ fn refusals_have_the_words_that_callers_look_for() {
             (&["exec", "nope"], "\"nope\": executable file not found in $PATH"),
             (&["exec", "/nope"], "no such file or directory"),
             (&["exec", "/etc/passwd"], "permission denied"),
+            (&["exec", "/etc"], "\"/etc\": permission denied"),
+            (&["exec", "/dev/null"], "\"/dev/null\": permission denied"),
         ],
     );
     // Somebody is there.
