@@ -50,6 +50,10 @@ use Effect::{
 
 #[rustfmt::skip]
 const TABLE: &[(&str, Effect)] = &[
+    // What is between two commas with nothing between them.
+    ("", Nothing),
+    // Whether it has access control lists a file system decides by itself, whatever the flag of mount(2) says that runc sets.
+    ("acl", Nothing),
     ("async", Nothing),
     ("atime", Clear(Attr::NOATIME)),
     ("bind", Bind { recursive: false }),
@@ -63,6 +67,7 @@ const TABLE: &[(&str, Effect)] = &[
     ("lazytime", Superblock),
     ("loud", Nothing),
     ("mand", Superblock),
+    ("noacl", Nothing),
     ("noatime", Atime(Attr::NOATIME)),
     ("nodev", Set(Attr::NODEV)),
     ("nodiratime", Set(Attr::NODIRATIME)),
@@ -117,7 +122,7 @@ const TABLE: &[(&str, Effect)] = &[
 
 /// The words of the table, for `features`.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|(word, _)| *word).filter(|word| *word != "x-tinyd.idmap")
+    TABLE.iter().map(|(word, _)| *word).filter(|word| !matches!(*word, "" | "x-tinyd.idmap"))
 }
 
 /// What a mount's options come to.
@@ -211,7 +216,7 @@ fn atime(attr: &mut Attr, bits: u64) {
 }
 
 fn own_option(field: &str, word: &str) -> Result<(String, Option<String>)> {
-    if word.is_empty() || word.contains('\0') {
+    if word.contains('\0') {
         return Err(Error::invalid(field, format!("{word:?} is not a mount option")));
     }
     Ok(match word.split_once('=') {
@@ -275,6 +280,12 @@ mod tests {
         assert_eq!(options(&["ro", "rrw"]).whole, Attr { clear: Attr::RDONLY, ..Attr::default() });
         assert_eq!(options(&["rrw", "ro"]).whole, Attr { set: Attr::RDONLY, ..Attr::default() });
         assert_eq!(options(&["unbindable", "rshared"]).whole.propagation, libc::MS_SHARED);
+    }
+
+    #[test]
+    fn words_without_an_effect_are_no_option_of_the_file_system() {
+        assert_eq!(options(&["", "acl", "size=1m", "noacl", ""]).data, [("size".into(), Some("1m".into()))]);
+        assert!(known().all(|word| !word.is_empty()));
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn a_tmpfs_begins_with_a_copy_when_asked_to() {
 #[test]
 fn a_mount_is_changed_by_remount() {
     let bundle = Bundle::new("remount")
-        .mount("/t", "tmpfs", "tmpfs", &["size=1m", "nosuid"])
+        .mount("/t", "tmpfs", "tmpfs", &["size=1m", "", "acl", "nosuid"])
         .mount("/t", "", "", &["remount", "size=2m"])
         .script("grep ' /t ' /proc/self/mountinfo; touch /t/x && echo written");
     let said = bundle.run();
