@@ -21,6 +21,7 @@ pub mod progress;
 pub mod reference;
 #[expect(dead_code, reason = "the client that asks is the next to be written")]
 pub mod registry;
+pub mod save;
 pub mod store;
 pub mod tree;
 pub mod unpack;

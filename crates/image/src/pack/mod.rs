@@ -2,7 +2,7 @@
 //! Follows no link, crosses no mount, opens nothing but regular files and directories, and writes the same tree as the same bytes.
 
 mod walk;
-mod writer;
+pub(crate) mod writer;
 
 use std::{io::Write, os::fd::BorrowedFd};
 

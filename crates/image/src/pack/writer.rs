@@ -9,22 +9,22 @@ const BLOCK: usize = 512;
 
 /// What a header says.
 #[derive(Debug)]
-pub(super) struct Head<'a> {
-    pub(super) name: &'a [u8],
+pub(crate) struct Head<'a> {
+    pub(crate) name: &'a [u8],
     /// The type as ustar has it.
-    pub(super) flag: u8,
-    pub(super) link: &'a [u8],
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) size: u64,
-    pub(super) mtime: Timespec,
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) flag: u8,
+    pub(crate) link: &'a [u8],
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    pub(crate) mtime: Timespec,
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Writes a header, and before it what it has no room for.
-pub(super) fn head(out: &mut dyn Write, head: &Head<'_>) -> io::Result<()> {
+pub(crate) fn head(out: &mut dyn Write, head: &Head<'_>) -> io::Result<()> {
     let records = records(head);
     if !records.is_empty() {
         let name = [b"PaxHeaders/", &head.name[..head.name.len().min(80)]].concat();
@@ -48,13 +48,13 @@ pub(super) fn head(out: &mut dyn Write, head: &Head<'_>) -> io::Result<()> {
 }
 
 /// Fills contents of `size` bytes up to whole blocks.
-pub(super) fn pad(out: &mut dyn Write, size: u64) -> io::Result<()> {
+pub(crate) fn pad(out: &mut dyn Write, size: u64) -> io::Result<()> {
     let rest = usize::try_from(size % BLOCK as u64).unwrap_or(0);
     out.write_all(&[0; BLOCK][..(BLOCK - rest) % BLOCK])
 }
 
 /// The end marker.
-pub(super) fn end(out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn end(out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&[0; 2 * BLOCK])?;
     out.flush()
 }
