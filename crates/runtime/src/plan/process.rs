@@ -117,6 +117,7 @@ pub fn plan(process: &oci::Process, linux: &oci::Linux, warnings: &mut Vec<Strin
         return Err(Error::invalid("process.args", "a command is needed"));
     }
     let mut env = strings("process.env", &process.env)?;
+    check_names(&process.env)?;
     keep_last(&mut env);
     Ok(ProcessPlan {
         args: strings("process.args", &process.args)?,
@@ -181,6 +182,19 @@ pub(super) fn strings(field: &str, texts: &[String]) -> Result<Vec<CString>> {
         .collect()
 }
 
+/// Every entry is a name and a value; what is wrong is told by its place, for values are secret.
+fn check_names(env: &[String]) -> Result<()> {
+    for (at, entry) in env.iter().enumerate() {
+        let rule = match entry.find('=') {
+            None => "missing '='",
+            Some(0) => "the name before '=' is empty",
+            Some(_) => continue,
+        };
+        return Err(Error::invalid(format!("process.env[{at}]"), rule));
+    }
+    Ok(())
+}
+
 /// Of several entries of one name only the last is left: getenv(3) would find the first, and who adds an entry means another value.
 fn keep_last(env: &mut Vec<CString>) {
     let mut seen = BTreeSet::new();
@@ -195,11 +209,12 @@ fn name(entry: &CString) -> &[u8] {
     &bytes[..bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len())]
 }
 
-/// The directories of PATH; the last PATH wins, as in the C library's environment. An empty entry is the working directory.
+/// The directories of PATH; the last PATH wins, as in the C library's environment. An empty entry is the working directory. Without
+/// PATH there are none: which directories are meant is the configuration's to say.
 fn search(env: &[String]) -> Vec<PathBuf> {
     let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
-    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    path.split(':').map(|dir| PathBuf::from(if dir.is_empty() { "." } else { dir })).collect()
+    let dirs = path.filter(|path| !path.is_empty()).into_iter().flat_map(|path| path.split(':'));
+    dirs.map(|dir| PathBuf::from(if dir.is_empty() { "." } else { dir })).collect()
 }
 
 fn cwd(text: &str) -> Result<PathBuf> {
@@ -359,11 +374,11 @@ mod tests {
 
     #[test]
     fn of_several_entries_of_one_name_the_last_is_left() {
-        let env = ["A=1", "B=2", "A=3", "PATH=/a", "A", "AB=4", "PATH=/b"].map(str::to_owned).to_vec();
+        let env = ["A=1", "B=2", "A=3", "PATH=/a", "AB=4", "PATH=/b"].map(str::to_owned).to_vec();
         let planned =
             plan(&oci::Process { env, ..process() }, &oci::Linux::default(), &mut Vec::new()).unwrap();
         let env: Vec<&str> = planned.env.iter().map(|entry| entry.to_str().unwrap()).collect();
-        assert_eq!(env, ["B=2", "A", "AB=4", "PATH=/b"]);
+        assert_eq!(env, ["B=2", "A=3", "AB=4", "PATH=/b"]);
         assert_eq!(planned.search, [Path::new("/b")]);
     }
 
@@ -372,6 +387,11 @@ mod tests {
         assert_eq!(refused(|p| p.args.clear()), "process.args: a command is needed");
         assert_eq!(refused(|p| p.args.push("a\0b".into())), "process.args[1]: a NUL at byte 1");
         assert_eq!(refused(|p| p.cwd = "rel".into()), r#"process.cwd: "rel" is not an absolute path"#);
+        assert_eq!(refused(|p| p.env = vec!["A=".into(), "secret".into()]), "process.env[1]: missing '='");
+        assert_eq!(
+            refused(|p| p.env = vec!["=secret".into()]),
+            "process.env[0]: the name before '=' is empty"
+        );
         assert!(refused(|p| p.user.uid = 4_294_967_295).contains("0 to 2147483647"));
         assert!(
             refused(|p| p.user.additional_gids = vec![5, 2_147_483_648])
@@ -387,7 +407,7 @@ mod tests {
     #[test]
     fn path_is_taken_from_the_environment() {
         assert_eq!(search(&["PATH=/a".into(), "PATH=/b::/c".into()]), ["/b", ".", "/c"].map(PathBuf::from));
-        assert_eq!(search(&[]).len(), 6);
+        assert!(search(&[]).is_empty() && search(&["PATH=".into()]).is_empty());
     }
 
     #[test]

@@ -72,6 +72,34 @@ fn a_passwd_that_is_a_trap_is_not_sprung() {
     bundle.run().says("/home/joe");
 }
 
+#[test]
+fn an_entry_without_a_name_or_without_a_value_is_refused() {
+    for (number, (entry, rule)) in
+        [("B", "missing '='"), ("", "missing '='"), ("=x", "the name before '=' is empty")]
+            .into_iter()
+            .enumerate()
+    {
+        let said = shows_home(&format!("env-wrong-{number}"), 0, &[entry]).run();
+        said.fails(1, &format!("process.env[1]: {rule}"));
+    }
+    let bundle = shows_home("env-exec", 0, &[]).args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    bundle.tinyrun(&["exec", "-e", "B", &bundle.id, "env"]).fails(255, "process.env[1]: missing '='");
+}
+
+#[test]
+fn without_path_a_program_has_to_be_named_by_its_place() {
+    let mut bundle = shows_home("env-no-path", 0, &[]);
+    for env in [json!([]), json!(["PATH="])] {
+        bundle.spec["process"]["env"] = env;
+        bundle = bundle.args(&["env"]);
+        bundle.run().fails(1, "\"env\": executable file not found in $PATH");
+        bundle = bundle.args(&["/bin/true"]);
+        bundle.run().says("");
+    }
+}
+
 /// getenv(3) finds the first of two: `exec -e TERM=dumb` changed nothing.
 #[test]
 fn the_last_entry_of_a_name_is_the_one_that_counts() {
