@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io::Read,
     num::NonZeroUsize,
     path::PathBuf,
     sync::{Mutex, PoisonError},
@@ -13,7 +14,7 @@ use tinyd_core::{Error, Kind, Result};
 use crate::{
     config::{ImageConfig, chain_ids},
     digest::Digest,
-    document::{CONFIG_MAX_BYTES, Descriptor, Document, MANIFEST_MAX_BYTES, Manifest},
+    document::{CONFIG_MAX_BYTES, Document, MANIFEST_MAX_BYTES, Manifest},
     failed,
     layer::{self, Applied, Settled},
     progress::{Progress, Reported, Step, Tell},
@@ -64,55 +65,94 @@ pub fn read(store: &Store, manifest: &Digest) -> Result<(Manifest, ImageConfig)>
 /// # Errors
 /// As [`read`], and as the layers' unpacking. What was unpacked before the failure is taken away again.
 pub fn assemble(lease: &Lease, manifest: &Digest, tell: Tell<'_>) -> Result<Assembled> {
-    let store = lease.store();
-    let (manifest, config) = read(store, manifest)?;
-    let chain = chain_ids(&config.rootfs.diff_ids);
-    let mut missing = Vec::new();
-    for (at, chain_id) in chain.iter().enumerate() {
-        lease.pin(chain_id);
-        match store.layer(chain_id)? {
-            None => missing.push(at),
-            Some(_) => tell(Progress { layer: manifest.layers[at].digest.clone(), step: Step::Present }),
-        }
-    }
-    let mut applied = apply_all(store, &missing, &manifest.layers, &config.rootfs.diff_ids, tell)?;
-    let mut notes = Vec::new();
-    // Where each layer's files are by now, the nearest of those below first.
-    let mut lower: VecDeque<PathBuf> = VecDeque::with_capacity(chain.len());
-    let mut settled = Vec::with_capacity(missing.len());
-    for (at, chain_id) in chain.iter().enumerate() {
-        let files = match applied.remove(&at) {
-            None => store.layer_files(chain_id),
-            Some(own) => {
-                let parent = at.checked_sub(1).and_then(|below| chain.get(below));
-                let layer = own.settle(chain_id, parent, lower.make_contiguous())?;
-                notes.extend(layer.notes.iter().map(|note| format!("layer {}: {note}", at + 1)));
-                let files = layer.files();
-                settled.push(layer);
-                files
-            }
-        };
-        lower.push_front(files);
-    }
-    publish(store, settled)?;
-    Ok(Assembled { id: manifest.config.digest, config, chain, notes })
+    let plan = Plan::new(lease, manifest, tell)?;
+    let applied = apply_all(lease.store(), &plan, tell)?;
+    plan.finish(lease.store(), applied)
 }
 
-/// Unpacks the layers at `places`, on as many threads as the machine has CPUs, by place.
-fn apply_all(
-    store: &Store,
-    places: &[usize],
-    layers: &[Descriptor],
-    diff_ids: &[Digest],
-    tell: Tell<'_>,
-) -> Result<BTreeMap<usize, Applied>> {
+/// What there is to do for an image whose documents are in the store.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) manifest: Manifest,
+    pub(crate) config: ImageConfig,
+    chain: Vec<Digest>,
+    /// The layers that are not unpacked yet, by their places.
+    pub(crate) missing: Vec<usize>,
+}
+
+impl Plan {
+    /// Puts the unpacked layers into the lease, and looks which of them are there.
+    pub(crate) fn new(lease: &Lease, manifest: &Digest, tell: Tell<'_>) -> Result<Plan> {
+        let store = lease.store();
+        let (manifest, config) = read(store, manifest)?;
+        let chain = chain_ids(&config.rootfs.diff_ids);
+        let mut missing = Vec::new();
+        for (at, chain_id) in chain.iter().enumerate() {
+            lease.pin(chain_id);
+            match store.layer(chain_id)? {
+                None => missing.push(at),
+                Some(_) => tell(Progress { layer: manifest.layers[at].digest.clone(), step: Step::Present }),
+            }
+        }
+        Ok(Plan { manifest, config, chain, missing })
+    }
+
+    /// Unpacks the layer at a place out of what `packed` reads. It may be called for several at once.
+    pub(crate) fn apply(
+        &self,
+        store: &Store,
+        at: usize,
+        packed: impl Read,
+        tell: Tell<'_>,
+    ) -> Result<Applied> {
+        let layer = &self.manifest.layers[at];
+        let packed = Reported::new(packed, &layer.digest, layer.size, tell);
+        // What its bytes say: media types of old tools are wrong about it.
+        let unread = |source| failed(format_args!("read {}", layer.digest), source);
+        let (compression, mut packed) = layer::sniff(packed).map_err(unread)?;
+        let diff_id = &self.config.rootfs.diff_ids[at];
+        let applied = layer::apply(store, &mut packed, compression, diff_id, &layer::rules(layer.size))?;
+        tell(Progress { layer: layer.digest.clone(), step: Step::Unpacked });
+        Ok(applied)
+    }
+
+    /// Names the layers that were missing, once they are on disk.
+    pub(crate) fn finish(&self, store: &Store, mut applied: BTreeMap<usize, Applied>) -> Result<Assembled> {
+        let mut notes = Vec::new();
+        // Where each layer's files are by now, the nearest of those below first.
+        let mut lower: VecDeque<PathBuf> = VecDeque::with_capacity(self.chain.len());
+        let mut settled = Vec::with_capacity(applied.len());
+        for (at, chain_id) in self.chain.iter().enumerate() {
+            let files = match applied.remove(&at) {
+                None => store.layer_files(chain_id),
+                Some(own) => {
+                    let parent = at.checked_sub(1).and_then(|below| self.chain.get(below));
+                    let layer = own.settle(chain_id, parent, lower.make_contiguous())?;
+                    notes.extend(layer.notes.iter().map(|note| format!("layer {}: {note}", at + 1)));
+                    let files = layer.files();
+                    settled.push(layer);
+                    files
+                }
+            };
+            lower.push_front(files);
+        }
+        publish(store, settled)?;
+        let (id, config, chain) =
+            (self.manifest.config.digest.clone(), self.config.clone(), self.chain.clone());
+        Ok(Assembled { id, config, chain, notes })
+    }
+}
+
+/// Unpacks what is missing, on as many threads as the machine has CPUs, by place.
+fn apply_all(store: &Store, plan: &Plan, tell: Tell<'_>) -> Result<BTreeMap<usize, Applied>> {
     let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let queue = Mutex::new(places.iter().copied());
+    let queue = Mutex::new(plan.missing.iter().copied());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         let mut done = Vec::new();
         while let Some(at) = next() {
-            match apply(store, &layers[at], &diff_ids[at], tell) {
+            let blob = store.open_blob(&plan.manifest.layers[at].digest);
+            match blob.and_then(|blob| plan.apply(store, at, blob, tell)) {
                 Ok(applied) => done.push((at, applied)),
                 Err(error) => {
                     // What the others have not begun is not begun.
@@ -126,23 +166,13 @@ fn apply_all(
     let mut all = BTreeMap::new();
     std::thread::scope(|scope| {
         let workers: Vec<_> =
-            (0..places.len().min(cpus).min(AT_ONCE_MAX)).map(|_| scope.spawn(work)).collect();
+            (0..plan.missing.len().min(cpus).min(AT_ONCE_MAX)).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             let gone = |_| Error::new(Kind::Internal, "a thread that unpacked a layer has ended");
             all.extend(worker.join().map_err(gone)??);
         }
         Ok(all)
     })
-}
-
-fn apply(store: &Store, layer: &Descriptor, diff_id: &Digest, tell: Tell<'_>) -> Result<Applied> {
-    let blob = Reported::new(store.open_blob(&layer.digest)?, &layer.digest, layer.size, tell);
-    // What its bytes say: media types of old tools are wrong about it.
-    let unread = |source| failed(format_args!("read {}", layer.digest), source);
-    let (compression, mut packed) = layer::sniff(blob).map_err(unread)?;
-    let applied = layer::apply(store, &mut packed, compression, diff_id, &layer::rules(layer.size))?;
-    tell(Progress { layer: layer.digest.clone(), step: Step::Unpacked });
-    Ok(applied)
 }
 
 /// Everything reaches the disk before anything has a name, and a layer has its name before those above it.

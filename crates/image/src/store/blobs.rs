@@ -86,6 +86,17 @@ impl Store {
         Ok(digest)
     }
 
+    /// Keeps a document that has come from elsewhere, if it is what it should be. Whoever calls brings it to disk ([`Store::sync`]).
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is something else, or the call and the errno.
+    pub(crate) fn keep_blob(&self, wanted: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let mut ingest = self.ingest(wanted)?;
+        ingest.restart()?;
+        ingest.write(bytes)?;
+        ingest.finish()?.publish_synced()
+    }
+
     /// Hashes a blob that is there.
     ///
     /// # Errors
