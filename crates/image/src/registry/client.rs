@@ -16,7 +16,7 @@ use super::{
     hosts::HostFiles,
     names::Names,
     place::{Place, Shared},
-    places::{Places, Tries},
+    places::{Need, Places, Tries},
     pull::{Brought, Pull},
     push::Push,
     resolve, tags,
@@ -245,6 +245,25 @@ impl Client {
         tags::list(&places, reference).await.map_err(told)
     }
 
+    /// Asks a registry whether it takes these credentials.
+    ///
+    /// # Errors
+    /// `PermissionDenied` when it does not; `InvalidArgument` when `registry` is none; `Unavailable` after several tries.
+    pub async fn log_in(&self, registry: &str, credentials: &Credentials) -> Result<()> {
+        // Which repository it is makes no difference to where the registry is, but for rewritten names.
+        let any = Reference::parse_repository("REGISTRY", &format!("{registry}/tinyd"))?;
+        let told = |error: Error| error.context(format_args!("log in to {}", any.registry()));
+        let places = self.places(&any, credentials, &[], &[]).map_err(told)?;
+        let mut asking = places.asking(Need::Push);
+        loop {
+            let at = asking.place().await.map_err(told)?;
+            match asking.at(at).greet().await {
+                Ok(()) => return Ok(()),
+                Err(failure) => asking.failed(at, failure, false),
+            }
+        }
+    }
+
     /// Forgets connections and tokens, so that certificates and passwords that were exchanged count.
     pub fn forget(&self) {
         self.0.shared.exchange.forget();
@@ -261,7 +280,10 @@ impl Client {
     ) -> Result<Arc<Places>> {
         let place = |endpoint: super::hosts::Endpoint| {
             let login = credentials.for_registry(&endpoint.account).cloned();
-            let mut scopes = vec![format!("repository:{}:{}", endpoint.repository, actions.join(","))];
+            let mut scopes = Vec::new();
+            if !actions.is_empty() {
+                scopes.push(format!("repository:{}:{}", endpoint.repository, actions.join(",")));
+            }
             scopes.extend(also.iter().map(|other| format!("repository:{other}:pull")));
             Place::new(&self.0.shared, endpoint, login, scopes)
         };

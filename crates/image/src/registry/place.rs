@@ -79,6 +79,14 @@ impl Place {
         }
     }
 
+    /// Asks whether it is one of the distribution specification, and takes who asks.
+    pub(super) async fn greet(&self) -> Result<(), Failure> {
+        let text = format!("{}/", self.endpoint.base);
+        let bad = |_| Error::new(Kind::InvalidArgument, format!("{text:?} is no address"));
+        let request = Request::new(Method::GET, text.parse().map_err(bad)?);
+        self.take(request, &[StatusCode::OK]).await.map(drop)
+    }
+
     /// Asks. Every answer that is not about who asks is given back.
     pub(super) async fn send(&self, request: Request) -> Result<Answer, Failure> {
         let own = Origin::of(&self.endpoint.base)?;

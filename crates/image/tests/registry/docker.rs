@@ -177,6 +177,9 @@ async fn a_registry_with_passwords_says_who_may_in() {
         PullOptions { credentials: Credentials::of(&registry.host, wrong), ..PullOptions::default() };
     let error = client.pull(&to, &options).await.unwrap_err();
     assert_says(&error, Kind::PermissionDenied, &["401", "with other credentials"]);
+    let error = client.log_in(&registry.host, &options.credentials).await.unwrap_err();
+    assert_says(&error, Kind::PermissionDenied, &["log in to", "401"]);
+    client.log_in(&registry.host, &registry.credentials()).await.unwrap();
     let error = client.pull(&to, &registry.pull()).await.unwrap_err();
     assert_says(&error, Kind::NotFound, &["404"]);
     let error = client.tags(&to, &registry.credentials()).await.unwrap_err();

@@ -6,6 +6,7 @@
 mod auth;
 mod docker;
 mod made;
+mod push;
 mod server;
 mod transfer;
 
