@@ -1,7 +1,7 @@
 //! Collects what nobody needs: content that no image, no container and no lease has. Never more than that: when it cannot be read what an
 //! image needs, nothing is taken.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use tinyd_core::Result;
 
@@ -13,6 +13,9 @@ use crate::{
     store::{ImageRecord, Store},
     tree,
 };
+
+/// How long the beginning of a blob waits for somebody who goes on with it.
+const RESUME_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 /// What was given back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub fn collect(images: &Images, held: impl FnOnce() -> BTreeSet<Digest>) -> Resu
             collected.bytes += store.remove_blob(digest)?;
             collected.blobs += 1;
         }
+        collected.bytes += store.sweep_stale(RESUME_WITHIN, |digest| pinned.has(digest))?;
         // Those on top first: what is left, if this ends early, are whole stacks.
         let mut layers = store.all_layers()?;
         layers.retain(|layer| is_free(&layer.chain_id) && !held.contains(&layer.chain_id));

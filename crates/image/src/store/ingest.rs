@@ -1,10 +1,11 @@
 //! Content on its way in: size first, then digest, then the name. What was cut short waits here and is gone on with.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
+    time::Duration,
 };
 
 use tinyd_core::{Error, Kind, Result};
@@ -52,23 +53,37 @@ impl Store {
         Ok(ingest)
     }
 
-    /// Bytes of blobs that have begun to arrive, and removes them when `remove` says so of their digest's file name.
+    /// Removes the beginnings of blobs for which nobody has come back for `age`, but for those that `is_needed`; the bytes that this gives
+    /// back.
     ///
     /// # Errors
     /// The call and the errno.
-    pub fn sweep_ingests(&self, keep: impl Fn(&str) -> bool) -> Result<u64> {
+    pub(crate) fn sweep_stale(&self, age: Duration, is_needed: impl Fn(&Digest) -> bool) -> Result<u64> {
+        self.sweep_ingests(|name, meta| {
+            // What has no digest yet is being written.
+            let digest = name.split_once('-').and_then(|(kind, hex)| format!("{kind}:{hex}").parse().ok());
+            let is_stale = meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age));
+            digest.is_none_or(|digest| is_needed(&digest)) || !is_stale
+        })
+    }
+
+    /// Removes what has begun to arrive, but for what is to be kept by its file's name; the bytes that this gives back.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub(super) fn sweep_ingests(&self, keep: impl Fn(&str, &Metadata) -> bool) -> Result<u64> {
         let dir = self.ingests();
         let mut freed = 0;
         let entries =
             fs::read_dir(&dir).map_err(|source| failed(format_args!("read directory {dir:?}"), source))?;
         for entry in entries.flatten() {
-            let name = entry.file_name();
-            if name.to_str().is_some_and(&keep) {
+            // One that has gone meanwhile.
+            let Ok(meta) = entry.metadata() else { continue };
+            if entry.file_name().to_str().is_some_and(|name| keep(name, &meta)) {
                 continue;
             }
-            let size = entry.metadata().map_or(0, |meta| meta.len());
             match fs::remove_file(entry.path()) {
-                Ok(()) => freed += size,
+                Ok(()) => freed += meta.len(),
                 Err(source) if source.kind() == ErrorKind::NotFound => {}
                 Err(source) => return Err(failed(format_args!("unlink({:?})", entry.path()), source)),
             }
@@ -259,7 +274,23 @@ mod tests {
         let wanted = wanted(b"hello");
         fs::write(scratch.store.ingests().join(file_name(&wanted.digest)), "far too long").unwrap();
         assert_eq!(scratch.store.ingest(&wanted).unwrap().have(), 0);
-        assert_eq!(scratch.store.sweep_ingests(|_| false).unwrap(), 0);
+        assert_eq!(scratch.store.sweep_ingests(|_, _| false).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_beginning_that_nobody_comes_back_for_goes() {
+        let scratch = Scratch::new("stale");
+        let (store, all) = (&scratch.store, [wanted(b"one"), wanted(b"two")]);
+        for one in &all {
+            store.ingest(one).unwrap().write(b"x").unwrap();
+        }
+        let unnamed = store.unnamed().unwrap();
+        let is_needed = |digest: &Digest| *digest == all[0].digest;
+        assert_eq!(store.sweep_stale(Duration::from_secs(3600), is_needed).unwrap(), 0);
+        assert_eq!(store.sweep_stale(Duration::ZERO, is_needed).unwrap(), 1);
+        assert_eq!(fs::read_dir(store.ingests()).unwrap().count(), 2);
+        assert_eq!(store.ingest(&all[0]).unwrap().have(), 1);
+        drop(unnamed);
     }
 
     #[test]

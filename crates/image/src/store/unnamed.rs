@@ -48,7 +48,7 @@ impl Store {
 
     /// Takes away what the last daemon has not named.
     pub(super) fn sweep_unnamed(&self) -> Result<()> {
-        self.sweep_ingests(|name| !name.starts_with(UNNAMED)).map(drop)
+        self.sweep_ingests(|name, _| !name.starts_with(UNNAMED)).map(drop)
     }
 }
 
