@@ -73,6 +73,15 @@ impl Transfers {
         })
     }
 
+    /// Gives back what has arrived of a blob that nobody waits for any more: there is no room for it.
+    pub(super) async fn give_up(&self, store: &Store, digest: &Digest) -> Result<()> {
+        if self.flights.has(digest) {
+            return Ok(());
+        }
+        let _alone = self.writer(digest).lock_owned().await;
+        store.discard_ingest(digest)
+    }
+
     fn writer(&self, digest: &Digest) -> Arc<AsyncMutex<()>> {
         let mut all = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, writer| writer.strong_count() > 0);
@@ -238,7 +247,7 @@ fn write(
     feed: &Feed,
     _alone: OwnedMutexGuard<()>,
 ) -> Result<()> {
-    let mut all = || {
+    let mut all = || -> Result<()> {
         while let Some(piece) = pieces.blocking_recv() {
             ingest.write(&piece)?;
             feed.grow(ingest.have());

@@ -42,6 +42,15 @@ impl<K, T: Clone, B> fmt::Debug for Flights<K, T, B> {
 }
 
 impl<K: Eq + Hash, T: Clone, B> Flights<K, T, B> {
+    /// Whether somebody waits for it.
+    pub(super) fn has(&self, key: &K) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = all.get(key).and_then(|flight| flight.work.upgrade());
+        // If this is the last by now, the work is dropped without the lock.
+        drop(all);
+        work.is_some_and(|work| work.peek().is_none())
+    }
+
     /// Joins the work, or begins it.
     pub(super) fn join(&self, key: K, begin: impl FnOnce() -> (BoxFuture<'static, T>, Arc<B>)) -> Seat<T, B> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

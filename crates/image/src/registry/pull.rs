@@ -67,7 +67,17 @@ impl Pull {
         let tell = move |progress| board.tell(progress);
         let plan = thread::run("plan", move || Plan::new(&lease, &digest, &tell)).await?;
         let (pull, plan) = (Arc::new(self), Arc::new(plan));
-        let applied = Arc::clone(&pull).all_layers(&plan).await?;
+        let applied = match Arc::clone(&pull).all_layers(&plan).await {
+            Ok(applied) => applied,
+            Err(full) if full.kind() == Kind::Exhausted => {
+                // Half a blob is not what a full disk is for.
+                for layer in &plan.manifest.layers {
+                    pull.transfers.give_up(pull.lease.store(), &layer.digest).await?;
+                }
+                return Err(full);
+            }
+            Err(error) => return Err(error),
+        };
         let (own, lease) = (Arc::clone(&plan), Arc::clone(&pull.lease));
         let assembled = thread::run("settle", move || {
             let assembled = own.finish(lease.store(), applied)?;

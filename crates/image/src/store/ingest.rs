@@ -53,6 +53,20 @@ impl Store {
         Ok(ingest)
     }
 
+    /// Removes the beginning of a blob, if there is one. Nobody writes it.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub(crate) fn discard_ingest(&self, digest: &Digest) -> Result<()> {
+        let path = self.ingests().join(file_name(digest));
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(failed(format_args!("unlink({path:?})"), source))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes the beginnings of blobs for which nobody has come back for `age`, but for those that `is_needed`; the bytes that this gives
     /// back.
     ///

@@ -221,6 +221,22 @@ async fn behind_a_redirect_nobody_learns_who_asks_not_even_on_the_way_back() {
 }
 
 #[tokio::test]
+async fn who_is_behind_a_redirect_cannot_have_it_asked_who_asks() {
+    let made = Made::new(9, 1, 1000);
+    let other = Server::plain(|_| unauthorized("Basic realm=\"x\""));
+    let (image, to) = (made.clone(), other.host());
+    let server = Server::plain(move |asked| match is_layer(asked, &image, 0) {
+        true => Reply::new(307, "").with("Location", format!("http://{to}/x")),
+        false => image.answer(asked),
+    });
+    let here = Here::new();
+    here.allow_plain(&server.host());
+    let error = pull(&here, &server, &options(&server.host(), login())).await.unwrap_err();
+    assert_says(&error, Kind::PermissionDenied, &["layer 1", "401"]);
+    assert!(server.asked().iter().chain(&other.asked()).all(|asked| authorization(asked).is_none()));
+}
+
+#[tokio::test]
 async fn a_redirect_that_gives_tls_up_or_leads_in_a_circle_is_not_followed() {
     let made = Made::new(7, 1, 1000);
     let other = Server::plain(|_| not_found());

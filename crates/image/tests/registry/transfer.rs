@@ -1,9 +1,9 @@
 //! What arrives: whole or not at all, each blob once, and after a cut from where it was.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs,
-    os::unix::fs::MetadataExt as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -16,8 +16,11 @@ use tinyd_core::Kind;
 use tinyd_image::{
     config::chain_ids,
     digest::Digest,
+    gc,
+    images::Images,
     progress::Step,
     registry::{Client, Listener, PullOptions},
+    store::Store,
 };
 
 use crate::{
@@ -427,6 +430,76 @@ async fn a_transfer_goes_on_when_who_began_it_stops_waiting() {
     is_open.store(1, Ordering::Relaxed);
     second.await.unwrap().unwrap();
     assert!(server.asked().iter().filter(|asked| is_layer(asked, &made, 0)).count() <= 2);
+}
+
+#[tokio::test]
+async fn who_stops_waiting_stops_unpacking_while_another_image_goes_on_with_the_layer() {
+    let one = Made::new(21, 1, 400_000);
+    let config = [one.config.as_slice(), b"\n"].concat();
+    let other = Made { manifest: manifest(&config, &one.layers), config, layers: one.layers.clone() };
+    let stalls = Arc::new(AtomicUsize::new(1));
+    let (images, on) = ([one.clone(), other.clone()], Arc::clone(&stalls));
+    let (here, server) = registry(&one, move |asked| {
+        let [one, other] = &images;
+        if is_layer(asked, one, 0) && on.load(Ordering::Relaxed) == 1 {
+            return Some(part(asked, &one.layers[0]).cut_after(200_000).and_stalls());
+        }
+        let is_other = asked.path.contains("other") || asked.path.contains(Digest::of(&other.config).hex());
+        is_other.then(|| match asked.path.contains("other") {
+            true => Reply::new(200, other.manifest.clone()),
+            false => Reply::new(200, other.config.clone()),
+        })
+    });
+    let mut config = here.config();
+    config.waits.bytes = Duration::from_secs(3);
+    let client = Client::new(here.store.clone(), config);
+    let pull = |text: String| {
+        let client = client.clone();
+        tokio::spawn(async move { client.pull(&name(&text), &PullOptions::default()).await })
+    };
+    let layers = || files(&here.root().join("layers")).len();
+    let first = pull(reference(&server));
+    until("the first unpacking", || layers() == 1).await;
+    let second = pull(format!("{}:other", reference(&server)));
+    until("the second unpacking", || layers() == 2).await;
+    first.abort();
+    let began = Instant::now();
+    until("the end of one of them", || layers() == 1).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // The host that stalls is given up, and has the rest the second time.
+    stalls.store(0, Ordering::Relaxed);
+    second.await.unwrap().unwrap();
+    assert_eq!(server.asked().iter().filter_map(Asked::range).collect::<Vec<_>>(), [200_000]);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_has_its_space_back() {
+    let (large, small) = (Made::new(22, 2, 900_000), Made::new(23, 1, 50_000));
+    let (image, second) = (large.clone(), small.clone());
+    let server = Server::plain(move |asked| match image.answer(asked) {
+        found if asked.path.contains("latest") || !found.is_not_found() => found,
+        _ if asked.path.ends_with("/small") => Reply::new(200, second.manifest.clone()),
+        _ => second.answer(asked),
+    });
+    // Nobody else sees this file system: it is mounted nowhere.
+    let disk = tinyd_sys::mount::FsContext::open("tmpfs").unwrap();
+    disk.set("size", "1500k").unwrap();
+    let disk = disk.mount(0).unwrap();
+    let root = std::path::PathBuf::from(format!("/proc/self/fd/{}", disk.as_raw_fd()));
+    let here = Here::new();
+    here.allow_plain(&server.host());
+    let store = Store::open(&root).unwrap();
+    let client = Client::new(store.clone(), here.config());
+    let error = client.pull(&name(&reference(&server)), &PullOptions::default()).await.unwrap_err();
+    assert_says(&error, Kind::Exhausted, &["layer ", "space"]);
+    until("the end of the unpacking", || files(&root.join("layers")).is_empty()).await;
+    assert!(files(&root.join("ingest")).is_empty());
+    // What was whole is collected with what no image needs.
+    let (images, _) = Images::open(store.clone()).unwrap();
+    gc::collect(&images, BTreeSet::new).unwrap();
+    assert!(files(&root.join("blobs/sha256")).is_empty());
+    let names = format!("{}:small", reference(&server));
+    client.pull(&name(&names), &PullOptions::default()).await.unwrap();
 }
 
 #[tokio::test]
