@@ -131,3 +131,20 @@ impl ServerCertVerifier for Unverified {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_host_is_shown_no_certificate_and_is_looked_at() {
+        let trust = Trust {
+            authorities: vec!["ca.crt".into()],
+            client: Some(("client.cert".into(), "client.key".into())),
+            skip_verify: true,
+            plain: false,
+        };
+        let others = Trust { authorities: vec!["ca.crt".into()], ..Trust::default() };
+        assert_eq!(trust.for_others(), others);
+    }
+}

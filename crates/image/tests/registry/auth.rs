@@ -285,3 +285,19 @@ async fn a_host_is_insecure_only_when_that_is_said_of_it() {
     let error = here.pull(&format!("{}/a", secure.other_name())).await.unwrap_err();
     assert_says(&error, Kind::Unavailable, &["cannot be trusted"]);
 }
+
+#[tokio::test]
+async fn who_does_not_look_at_one_hosts_certificate_looks_at_the_next_ones() {
+    let made = Made::new(10, 1, 1000);
+    let other = Server::tls(|_| not_found());
+    let (image, to) = (made.clone(), other.host());
+    let server = Server::tls(move |asked| match is_layer(asked, &image, 0) {
+        true => Reply::new(307, "").with("Location", format!("https://{to}/x")),
+        false => image.answer(asked),
+    });
+    let here = Here::new();
+    here.etc(&server.host(), "hosts.toml", "skip_verify = true\n");
+    let error = pull(&here, &server, &PullOptions::default()).await.unwrap_err();
+    assert_says(&error, Kind::Unavailable, &["layer 1", "its certificate cannot be trusted"]);
+    assert_eq!(other.asked().len(), 0);
+}

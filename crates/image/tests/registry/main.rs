@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod auth;
+mod content;
 mod docker;
 mod made;
 mod push;
+mod resume;
 mod server;
 mod transfer;
 
@@ -22,6 +24,11 @@ use tinyd_image::{
     reference::Reference,
     registry::{Client, Config, PullOptions, Pulled, hosts::HostFiles},
     store::Store,
+};
+
+use crate::{
+    made::Made,
+    server::{Asked, Reply, Server},
 };
 
 /// A directory of a test's own, gone with it: the data root, and what would be in `/etc`.
@@ -121,4 +128,20 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{what} has not come");
+}
+
+/// A registry that has one image, except where `otherwise` says something else.
+pub(crate) fn registry(
+    made: &Made,
+    otherwise: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static,
+) -> (Here, Server) {
+    let made = made.clone();
+    let server = Server::plain(move |asked| otherwise(asked).unwrap_or_else(|| made.answer(asked)));
+    let here = Here::new();
+    here.allow_plain(&server.host());
+    (here, server)
+}
+
+pub(crate) fn reference(server: &Server) -> String {
+    format!("{}/a", server.host())
 }
