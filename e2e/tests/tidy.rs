@@ -239,9 +239,11 @@ fn what_the_table_of_threats_names_is_there() -> Outcome {
             let (file, name) = test.split_once(": ").ok_or("no name")?;
             let source = fs::read_to_string(root().join(file)).map_err(|error| format!("{file}: {error}"))?;
             let lines: Vec<&str> = source.lines().map(str::trim).collect();
-            let at = lines.iter().position(|line| line.starts_with(&format!("fn {name}(")));
+            let begins = format!("fn {name}(");
+            let at = lines.iter().position(|line| line.trim_start_matches("async ").starts_with(&begins));
             let at = at.unwrap_or_else(|| panic!("{threat}: {file} has no {name}"));
-            assert_eq!(at.checked_sub(1).map(|before| lines[before]), Some("#[test]"), "{name} is no test");
+            let before = at.checked_sub(1).map(|before| lines[before]);
+            assert!(matches!(before, Some("#[test]" | "#[tokio::test]")), "{name} is no test");
         }
     }
     Ok(())

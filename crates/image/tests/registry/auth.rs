@@ -165,6 +165,24 @@ async fn name_and_password_are_shown_when_they_are_wanted_and_refused_once() {
 }
 
 #[tokio::test]
+async fn who_may_not_have_an_image_does_not_have_it_from_somebody_elses_pull() {
+    let (here, server) = (Here::new(), with_password(&Made::new(11, 1, 1000), &format!("who:{PASSWORD}")));
+    here.allow_plain(&server.host());
+    let (client, reference) = (here.client(), name(&format!("{}/a", server.host())));
+    let (known, stranger) = (options(&server.host(), login()), PullOptions::default());
+    // Beside it, and when all of it is here.
+    let (first, second) = tokio::join!(client.pull(&reference, &known), client.pull(&reference, &stranger));
+    let manifest = first.unwrap().manifest;
+    let again = client.pull(&reference, &stranger).await;
+    let by_digest = client.pull(&reference.with_digest(manifest.clone()), &stranger).await;
+    let unchanged = PullOptions { known: Some(manifest), ..PullOptions::default() };
+    let when_known = client.pull(&reference, &unchanged).await;
+    for refused in [second, again, by_digest, when_known] {
+        assert_says(&refused.unwrap_err(), Kind::PermissionDenied, &["401"]);
+    }
+}
+
+#[tokio::test]
 async fn a_mirror_does_not_see_what_is_for_the_registry() {
     let made = Made::new(5, 1, 1000);
     let mirror = Server::plain(|_| unauthorized("Basic realm=\"x\""));
