@@ -143,22 +143,23 @@ impl Asking {
 
     /// What all have said: of the last as it is, and of the others beside it.
     fn error(&mut self) -> Error {
-        let Some((_, last)) = self.failures.pop() else {
+        let Some((at, last)) = self.failures.pop() else {
             return Error::new(
                 Kind::Unsupported,
                 "no host of this registry may be asked for that: see its hosts.toml",
             );
         };
+        let said = |at: usize, error: Error| error.context(self.at(at).endpoint.host());
+        let told = said(at, last.error);
         let others: Vec<String> = self
             .failures
             .iter()
-            .map(|(at, failure)| format!("{}: {}", self.at(*at).endpoint.host(), failure.error.message()))
+            .map(|(at, failure)| said(*at, failure.error.clone()).message().to_owned())
             .collect();
         if others.is_empty() {
-            return last.error;
+            return told;
         }
-        let message = format!("{} (before that {})", last.error.message(), others.join("; "));
-        Error::new(last.error.kind(), message)
+        Error::new(told.kind(), format!("{} (before that {})", told.message(), others.join("; ")))
     }
 }
 

@@ -127,7 +127,8 @@ async fn a_registry_that_is_busy_is_asked_again() {
     {
         let (here, server) = registry(&made, move |_| Some(Reply::new(status, "")));
         let error = here.pull(&reference(&server)).await.unwrap_err();
-        assert_says(&error, kind, &[&status.to_string(), &format!("pull {}", reference(&server))]);
+        let begins = format!("pull {}:latest: {}: {status}", reference(&server), server.host());
+        assert_says(&error, kind, &[&begins]);
         assert_eq!(server.asked().len(), count, "{status}");
     }
 }
