@@ -114,11 +114,6 @@ impl Tokens {
         Ok(token.value)
     }
 
-    /// Forgets all of them.
-    pub(super) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
     fn known(&self, purpose: &Purpose, refused: Option<&HeaderValue>) -> Option<HeaderValue> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let token = all.get(purpose).filter(|token| token.until > Instant::now())?;

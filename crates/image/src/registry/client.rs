@@ -264,12 +264,6 @@ impl Client {
         }
     }
 
-    /// Forgets connections and tokens, so that certificates and passwords that were exchanged count.
-    pub fn forget(&self) {
-        self.0.shared.exchange.forget();
-        self.0.shared.tokens.forget();
-    }
-
     /// Where to ask for a reference, and as whom.
     fn places(
         &self,

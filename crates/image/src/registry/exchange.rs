@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     error::Error as StdError,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -88,8 +88,11 @@ type Pool = legacy::Client<Connector, Sent>;
 pub(super) struct Exchange {
     names: Arc<Names>,
     waits: Waits,
-    pools: Mutex<HashMap<Trust, Pool>>,
+    pools: Mutex<HashMap<Trust, (Stamps, Pool)>>,
 }
+
+/// When each file of a trust was changed last.
+type Stamps = Vec<Option<SystemTime>>;
 
 impl Exchange {
     pub(super) fn new(names: Names, waits: Waits) -> Exchange {
@@ -97,9 +100,14 @@ impl Exchange {
     }
 
     fn pool(&self, trust: &Trust) -> Result<Pool> {
+        let stamps =
+            trust.files().map(|file| file.metadata().and_then(|meta| meta.modified()).ok()).collect();
         // A pool is put in whole.
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.get(trust) {
+        // A certificate that was exchanged counts for the next connection.
+        if let Some((then, pool)) = pools.get(trust)
+            && *then == stamps
+        {
             return Ok(pool.clone());
         }
         let connector = Connector {
@@ -113,13 +121,8 @@ impl Exchange {
             .pool_idle_timeout(KEEP)
             .http1_max_buf_size(READ_MAX_BYTES)
             .build(connector);
-        pools.insert(trust.clone(), pool.clone());
+        pools.insert(trust.clone(), (stamps, pool.clone()));
         Ok(pool)
-    }
-
-    /// Forgets connections and what was read for them: certificates that were exchanged on disk count from now on.
-    pub(super) fn forget(&self) {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Asks, and for `GET` and `HEAD` goes where the answer points to.

@@ -29,6 +29,12 @@ pub(super) struct Trust {
 }
 
 impl Trust {
+    /// The files that it names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = self.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.authorities.iter().chain(own).map(PathBuf::as_path)
+    }
+
     /// What stays of it for another host, to which this one points: its authorities, and nothing that shows who we are or looks away.
     pub(super) fn for_others(&self) -> Trust {
         Trust { authorities: self.authorities.clone(), plain: self.plain, ..Trust::default() }

@@ -305,6 +305,25 @@ async fn a_host_is_insecure_only_when_that_is_said_of_it() {
 }
 
 #[tokio::test]
+async fn an_authority_that_was_exchanged_counts_at_once() {
+    let made = Made::new(12, 1, 1000);
+    let (image, other) = (made.clone(), Server::tls(|_| not_found()));
+    let server = Server::tls(move |asked| image.answer(asked));
+    let here = Here::new();
+    let path = here.etc(&server.host(), "ca.crt", other.certificate.as_deref().unwrap());
+    let before = path.metadata().unwrap().modified().unwrap();
+    let (client, reference) = (here.client(), name(&format!("{}/a", server.host())));
+    let error = client.pull(&reference, &PullOptions::default()).await.unwrap_err();
+    assert_says(&error, Kind::Unavailable, &["its certificate cannot be trusted"]);
+    crate::until("another time", || {
+        here.etc(&server.host(), "ca.crt", server.certificate.as_deref().unwrap());
+        path.metadata().unwrap().modified().unwrap() != before
+    })
+    .await;
+    client.pull(&reference, &PullOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
 async fn who_does_not_look_at_one_hosts_certificate_looks_at_the_next_ones() {
     let made = Made::new(10, 1, 1000);
     let other = Server::tls(|_| not_found());
