@@ -137,12 +137,12 @@ impl Contents {
                 lease.pin(&digest);
                 let wanted = Descriptor::of(&digest, size);
                 if store.blob_size(&digest) != Some(size) {
-                    let mut ingest = store.ingest(&wanted)?;
-                    ingest.restart()?;
+                    // A file of its own: the same may come from a registry, or another archive, at the same time.
+                    let mut content = store.unnamed_by(digest.algorithm())?;
                     while let Some(piece) = archive.piece(u64::MAX)? {
-                        ingest.write(piece)?;
+                        content.write(piece)?;
                     }
-                    ingest.finish()?.publish_synced()?;
+                    content.publish_as(&digest)?;
                 }
                 wanted
             }

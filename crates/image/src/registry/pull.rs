@@ -201,8 +201,9 @@ impl Pull {
         at: usize,
         packed: Follower,
     ) -> impl Future<Output = Result<Applied>> + Send + use<> {
-        let (plan, lease, board) = (Arc::clone(plan), Arc::clone(&self.lease), Arc::clone(&self.board));
-        thread::run("unpack", move || plan.apply(lease.store(), at, packed, &|progress| board.tell(progress)))
+        // Without the lease: when nobody waits any more, nothing is kept from being collected.
+        let (plan, store, board) = (Arc::clone(plan), self.lease.store().clone(), Arc::clone(&self.board));
+        thread::run("unpack", move || plan.apply(&store, at, packed, &|progress| board.tell(progress)))
     }
 
     fn tell(&self, plan: &Plan, at: usize, step: Step) {

@@ -177,11 +177,12 @@ async fn put(lease: &Arc<Lease>, digest: Digest, bytes: Bytes) -> Result<()> {
     let lease = Arc::clone(lease);
     thread::run("write-blob", move || {
         lease.pin(&digest);
-        let wanted = Descriptor::of(&digest, bytes.len() as u64);
-        if lease.store().blob_size(&digest) == Some(wanted.size) {
+        if lease.store().blob_size(&digest) == Some(bytes.len() as u64) {
             return Ok(());
         }
-        lease.store().keep_blob(&wanted, &bytes)
+        let mut content = lease.store().unnamed_by(digest.algorithm())?;
+        content.write(&bytes)?;
+        content.publish_as(&digest)
     })
     .await
 }

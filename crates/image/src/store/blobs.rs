@@ -8,10 +8,9 @@ use std::{
 
 use tinyd_core::{Error, Kind, Result};
 
-use super::Store;
+use super::{Store, sync_dir};
 use crate::{
     digest::{Digest, Hasher},
-    document::Descriptor,
     failed,
 };
 
@@ -75,26 +74,15 @@ impl Store {
     /// The call and the errno.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        let descriptor = Descriptor::of(&digest, bytes.len() as u64);
-        if self.blob_size(&digest) == Some(descriptor.size) {
+        if self.blob_size(&digest) == Some(bytes.len() as u64) {
             return Ok(digest);
         }
-        let mut ingest = self.ingest(&descriptor)?;
-        ingest.restart()?;
-        ingest.write(bytes)?;
-        ingest.finish()?.publish()?;
+        let mut content = self.unnamed()?;
+        content.write(bytes)?;
+        content.sync()?;
+        content.publish_as(&digest)?;
+        self.blob_path(&digest).parent().map_or(Ok(()), sync_dir)?;
         Ok(digest)
-    }
-
-    /// Keeps a document that has come from elsewhere, if it is what it should be. Whoever calls brings it to disk ([`Store::sync`]).
-    ///
-    /// # Errors
-    /// `InvalidArgument` when it is something else, or the call and the errno.
-    pub(crate) fn keep_blob(&self, wanted: &Descriptor, bytes: &[u8]) -> Result<()> {
-        let mut ingest = self.ingest(wanted)?;
-        ingest.restart()?;
-        ingest.write(bytes)?;
-        ingest.finish()?.publish_synced()
     }
 
     /// Hashes a blob that is there.
@@ -162,6 +150,18 @@ fn damaged(wanted: &Digest, found: &Digest) -> Error {
 mod tests {
     use super::*;
     use crate::store::tests::Scratch;
+
+    #[test]
+    fn many_who_bring_the_same_do_not_get_in_each_others_way() {
+        let scratch = Scratch::new("same");
+        let (store, bytes) = (&scratch.store, vec![b'x'; 100_000]);
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..20).map(|_| scope.spawn(|| store.put_blob(&bytes))).collect();
+            all.into_iter().for_each(|one| drop(one.join().unwrap().unwrap()));
+        });
+        store.verify_blob(&Digest::of(&bytes)).unwrap();
+        assert_eq!(fs::read_dir(store.ingests()).unwrap().count(), 0);
+    }
 
     #[test]
     fn what_is_kept_is_found_again_and_a_change_on_disk_is_told() {

@@ -2,13 +2,13 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use tinyd_core::Result;
+use tinyd_core::{Error, Kind, Result};
 
 use super::{Lease, Store};
 use crate::{
@@ -37,12 +37,17 @@ impl Store {
     /// # Errors
     /// The call and the errno.
     pub fn unnamed(&self) -> Result<Unnamed> {
+        self.unnamed_by(Algorithm::Sha256)
+    }
+
+    /// The same, to be hashed in this way.
+    pub(crate) fn unnamed_by(&self, algorithm: Algorithm) -> Result<Unnamed> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // Only one daemon has the store, and it sweeps these when it begins.
         let path = self.ingests().join(format!("{UNNAMED}{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = open().map_err(|source| failed(format_args!("open({path:?})"), source))?;
-        let hasher = Hasher::new(Algorithm::Sha256);
+        let hasher = Hasher::new(algorithm);
         Ok(Unnamed { store: self.clone(), path, file, size: 0, hasher, is_kept: false })
     }
 
@@ -73,11 +78,45 @@ impl Unnamed {
     pub fn publish(mut self, lease: &Lease) -> Result<Descriptor> {
         let digest: Digest = self.hasher.clone().finish();
         lease.pin(&digest);
-        let to = self.store.blob_path(&digest);
-        fs::rename(&self.path, &to)
-            .map_err(|source| failed(format_args!("rename({:?})", self.path), source))?;
-        self.is_kept = true;
+        self.rename(&digest)?;
         Ok(Descriptor::of(&digest, self.size))
+    }
+
+    /// Names it by the digest that somebody has said, if it has that. Several may bring the same: each writes a file of its own. Whoever calls
+    /// has that digest in a lease, and brings bytes and name to disk.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is something else, which goes; or the call and the errno.
+    pub(crate) fn publish_as(mut self, digest: &Digest) -> Result<()> {
+        let found = self.hasher.clone().finish();
+        if found != *digest {
+            let message = format!("content {digest} is something else: its digest is {found}");
+            return Err(Error::new(Kind::InvalidArgument, message));
+        }
+        self.rename(digest)
+    }
+
+    /// Brings its bytes to disk.
+    ///
+    /// # Errors
+    /// The call and the errno.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|source| failed(format_args!("fdatasync({:?})", self.path), source))
+    }
+
+    fn rename(&mut self, digest: &Digest) -> Result<()> {
+        let to = self.store.blob_path(digest);
+        // Few have content of another algorithm: its directory is made when it is needed.
+        let rename = || match fs::rename(&self.path, &to) {
+            Err(source) if source.kind() == ErrorKind::NotFound => {
+                to.parent().map_or(Ok(()), fs::create_dir_all)?;
+                fs::rename(&self.path, &to)
+            }
+            done => done,
+        };
+        rename().map_err(|source| failed(format_args!("rename({:?})", self.path), source))?;
+        self.is_kept = true;
+        Ok(())
     }
 }
 
