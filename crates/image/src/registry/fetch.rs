@@ -254,7 +254,7 @@ fn write(
         }
         Ok(())
     };
-    let outcome = all().and_then(|()| ingest.finish()?.publish_synced());
+    let outcome = all().and_then(|()| ingest.finish()?.publish());
     feed.end(outcome.clone());
     outcome
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{ErrorKind, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use tinyd_core::{Error, Kind, Result};
@@ -83,6 +83,20 @@ impl Store {
         content.publish_as(&digest)?;
         self.blob_path(&digest).parent().map_or(Ok(()), sync_dir)?;
         Ok(digest)
+    }
+
+    /// Gives a file that was checked to be this blob its name.
+    pub(super) fn name_blob(&self, from: &Path, digest: &Digest) -> Result<()> {
+        let to = self.blob_path(digest);
+        let rename = || match fs::rename(from, &to) {
+            Err(source) if source.kind() == ErrorKind::NotFound => {
+                // Few have content of another algorithm: its directory is made when it is needed.
+                to.parent().map_or(Ok(()), fs::create_dir_all)?;
+                fs::rename(from, &to)
+            }
+            done => done,
+        };
+        rename().map_err(|source| failed(format_args!("rename({from:?})"), source))
     }
 
     /// Hashes a blob that is there.

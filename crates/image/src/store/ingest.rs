@@ -10,7 +10,7 @@ use std::{
 
 use tinyd_core::{Error, Kind, Result};
 
-use super::{Store, file_name, sync_dir};
+use super::{Store, file_name};
 use crate::{
     digest::{Digest, Hasher},
     document::Descriptor,
@@ -34,7 +34,6 @@ pub struct Arrived {
     store: Store,
     digest: Digest,
     path: PathBuf,
-    file: File,
 }
 
 impl Store {
@@ -182,7 +181,7 @@ impl Ingest {
             self.discard()?;
             return Err(error);
         }
-        Ok(Arrived { store: self.store, digest: self.wanted.digest, path: self.path, file: self.file })
+        Ok(Arrived { store: self.store, digest: self.wanted.digest, path: self.path })
     }
 
     /// Gives the space back.
@@ -203,38 +202,12 @@ impl Ingest {
 }
 
 impl Arrived {
-    /// Gives it its name. With many at once, [`Store::sync`] and [`Arrived::publish_synced`] cost less.
+    /// Gives it its name. Whoever calls brings bytes and name to disk ([`Store::sync`]) before anything points to it.
     ///
     /// # Errors
     /// The call and the errno.
     pub fn publish(self) -> Result<()> {
-        self.file.sync_data().map_err(|source| failed(format_args!("fdatasync({:?})", self.path), source))?;
-        let dir = self.store.blob_path(&self.digest);
-        self.publish_synced()?;
-        dir.parent().map_or(Ok(()), sync_dir)
-    }
-
-    /// Gives it its name; whoever calls has brought its bytes to disk, and brings its name there.
-    ///
-    /// # Errors
-    /// The call and the errno.
-    pub fn publish_synced(self) -> Result<()> {
-        let to = self.store.blob_path(&self.digest);
-        let rename = || match fs::rename(&self.path, &to) {
-            Err(source) if source.kind() == ErrorKind::NotFound => {
-                // Few have content of another algorithm: its directory is made when it is needed.
-                to.parent().map_or(Ok(()), fs::create_dir_all)?;
-                fs::rename(&self.path, &to)
-            }
-            done => done,
-        };
-        rename().map_err(|source| failed(format_args!("rename({:?})", self.path), source))
-    }
-
-    /// Its digest.
-    #[must_use]
-    pub const fn digest(&self) -> &Digest {
-        &self.digest
+        self.store.name_blob(&self.path, &self.digest)
     }
 }
 

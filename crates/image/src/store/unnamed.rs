@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write},
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
@@ -105,16 +105,7 @@ impl Unnamed {
     }
 
     fn rename(&mut self, digest: &Digest) -> Result<()> {
-        let to = self.store.blob_path(digest);
-        // Few have content of another algorithm: its directory is made when it is needed.
-        let rename = || match fs::rename(&self.path, &to) {
-            Err(source) if source.kind() == ErrorKind::NotFound => {
-                to.parent().map_or(Ok(()), fs::create_dir_all)?;
-                fs::rename(&self.path, &to)
-            }
-            done => done,
-        };
-        rename().map_err(|source| failed(format_args!("rename({:?})", self.path), source))?;
+        self.store.name_blob(&self.path, digest)?;
         self.is_kept = true;
         Ok(())
     }
