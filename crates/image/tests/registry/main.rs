@@ -6,6 +6,7 @@
 mod auth;
 mod content;
 mod docker;
+mod killed;
 mod made;
 mod push;
 mod resume;
@@ -43,8 +44,16 @@ impl Here {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("tinyd-registry-{}-{number}", std::process::id()));
         tinyd_image::tree::remove(&dir).unwrap();
-        let store = Store::open(&dir.join("root")).unwrap();
-        Here { dir, store }
+        Here::at(&dir)
+    }
+
+    /// Somebody else's.
+    pub(crate) fn at(dir: &Path) -> Here {
+        Here { dir: dir.to_owned(), store: Store::open(&dir.join("root")).unwrap() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// What the next daemon finds.
