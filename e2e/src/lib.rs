@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows the product's insides: it speaks the command line, and reads the kernel.
 
+mod archive;
 mod host;
 mod image;
 mod leaks;
@@ -11,6 +12,7 @@ mod pty;
 mod sandbox;
 mod wait;
 
+pub use archive::{Recipe, archive, sha256};
 pub use host::Host;
 pub use image::{busybox, debian, helper};
 pub use output::{Background, Output};

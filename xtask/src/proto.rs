@@ -8,7 +8,7 @@ use prost::Message;
 /// Where the generated code lives, from the repository's root.
 pub(crate) const OUTPUT: &str = "crates/tinyd/src/pb";
 
-const SOURCES: [&str; 5] = ["types", "containers", "networks", "volumes", "system"];
+const SOURCES: [&str; 6] = ["types", "containers", "images", "networks", "volumes", "system"];
 
 /// What stands above the code: a reader who lands there learns where it comes from.
 const HEADER: &str = "// Generated from proto/tinyd/v1 by `cargo xtask proto`; do not edit.\n\n";

@@ -1,5 +1,7 @@
 //! What goes into and comes out of the engine: plain views, no behaviour.
 
+mod images;
+
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
 
 use bytes::Bytes;
@@ -8,6 +10,12 @@ use tinyd_core::{
     config::{ContainerConfig, Mount, NetworkConfig, Port, User},
 };
 use tokio::sync::mpsc;
+
+pub use self::images::{
+    ArchiveFormat, HistoryStep, ImageArrived, ImageDetails, ImageEvent, ImageEvents, ImageHistory,
+    ImageLayer, ImageProgress, ImageRemoved, ImageStep, ImageSummary, ImagesPruned, Incoming, Outgoing,
+    Piece,
+};
 
 /// How a daemon is set up.
 #[derive(Clone, Debug)]

@@ -14,7 +14,6 @@ use tinyd_core::{
     },
     size,
 };
-use tinyd_image::Image;
 
 use crate::{
     etc,
@@ -29,25 +28,22 @@ const HOSTNAME_MAX_BYTES: usize = 64;
 /// The most labels' bytes, so that a list of containers stays a small message.
 const LABELS_MAX_BYTES: usize = 64 << 10;
 
-/// Checks a definition; returns its image.
-pub(crate) fn check(config: &ContainerConfig, host: &Host) -> Result<Image> {
-    let image = Image::open(&config.image)?;
+/// Checks a definition whose image is known.
+pub(crate) fn check(config: &ContainerConfig, host: &Host) -> Result<()> {
     command(config)?;
     names(config)?;
     limits(config, host)?;
     mounts(config)?;
     network(config)?;
-    security(config, host)?;
-    Ok(image)
+    security(config, host)
 }
 
 fn command(config: &ContainerConfig) -> Result<()> {
     let argv: Vec<String> = config.entrypoint.iter().flatten().chain(&config.command).cloned().collect();
     if argv.first().is_none_or(String::is_empty) {
-        return Err(Error::invalid(
-            "COMMAND",
-            "no command: an image directory has none of its own, so say what to run, such as /bin/sh",
-        ));
+        let image = if config.image.starts_with('/') { "an image directory" } else { "this image" };
+        let rule = format!("no command: {image} has none of its own, so say what to run, such as /bin/sh");
+        return Err(Error::invalid("COMMAND", rule));
     }
     check_argv("COMMAND", &argv)?;
     check_env("-e", &config.env)?;

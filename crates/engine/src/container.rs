@@ -20,6 +20,7 @@ use crate::{
     remove::discard_files,
     shim::Shim,
     start::{StartOptions, Started},
+    volumes,
 };
 
 /// How many messages wait for an owner.
@@ -41,7 +42,7 @@ pub(crate) enum Input {
     /// Thaw it.
     Resume(Reply<()>),
     /// Remove it; a running one only when forced.
-    Remove { force: bool, reply: Reply<()> },
+    Remove { force: bool, volumes: bool, reply: Reply<()> },
     /// Its shim says where it is. The number tells this run from an earlier one.
     Shim(u32, Box<Status>),
     /// Its shim has ended.
@@ -136,8 +137,8 @@ impl Owner {
             Input::KillAll(reply) => drop(reply.send(self.kill_all().await)),
             Input::Pause(reply) => drop(reply.send(self.pause().await)),
             Input::Resume(reply) => drop(reply.send(self.resume().await)),
-            Input::Remove { force, reply } => {
-                let removed = self.remove(force).await;
+            Input::Remove { force, volumes, reply } => {
+                let removed = self.remove(force, volumes).await;
                 let after = if removed.is_ok() { After::Gone } else { After::Stays };
                 drop(reply.send(removed));
                 return after;
@@ -195,11 +196,12 @@ impl Owner {
         self.vanish();
         // Its client hears of the end now; the disk is slower. A crash meanwhile leaves a record of a container that has ended, which
         // the next daemon removes.
-        let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
+        let (inner, record) = (Arc::clone(&self.inner), Arc::clone(&self.record));
         let tasks = self.inner.tasks.clone();
         tasks.spawn_blocking(move || {
-            if let Err(error) = discard_files(&inner, &id) {
-                tracing::warn!(container = %id.short(), %error, "remove the files of an ended container");
+            let removed = discard_files(&inner, &record.id).and_then(|()| volumes::remove_own(&inner, &record));
+            if let Err(error) = removed {
+                tracing::warn!(container = %record.id.short(), %error, "remove the files of an ended container");
             }
         });
         After::Gone

@@ -16,6 +16,7 @@ use crate::{
     failpoint::fail,
     files::Durability,
     handle::{Handle, View},
+    images::{self, Base},
     names,
     record::{Endpoint, Record},
     registry::Tables,
@@ -51,8 +52,12 @@ pub(crate) enum Purpose {
 pub(crate) async fn define(inner: &Arc<Inner>, config: ContainerConfig, purpose: Purpose) -> Result<Handle> {
     let inner = Arc::clone(inner);
     blocking(move || {
+        let mut config = config;
+        let base = images::base(&inner, &mut config)?;
         check::check(&config, &inner.host)?;
-        let (handle, seat) = claim(&inner, config, purpose)?;
+        let (handle, seat) = claim(&inner, config, &base, purpose)?;
+        // From here on the record keeps the layers.
+        drop(base);
         if let Err(error) = write(&inner, &handle.record, purpose) {
             inner.registry.lock().containers.remove(&handle.record.id);
             if let Err(error) = discard_files(&inner, &handle.record.id) {
@@ -74,11 +79,12 @@ fn write(inner: &Inner, record: &Record, purpose: Purpose) -> Result<()> {
     for mount in &record.config.mounts {
         match &mount.source {
             MountSource::Host(path) => make_host_dir(path)?,
+            MountSource::Volume(name) if record.own_volumes.contains(name) => volumes::make_own(inner, name)?,
             MountSource::Volume(name) => drop(volumes::files_of(inner, name)?),
             MountSource::Tmpfs { .. } => {}
         }
     }
-    Ok(())
+    images::fill_volumes(inner, record)
 }
 
 /// Brings to disk what [`define`] wrote for a container that is to outlive a power cut.
@@ -92,7 +98,12 @@ pub(crate) async fn sync_record(inner: &Arc<Inner>, handle: &Handle) -> Result<(
 }
 
 /// Chooses and takes, under one lock, what the container needs: name, address, user ids.
-fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> Result<(Handle, Seat)> {
+fn claim(
+    inner: &Arc<Inner>,
+    mut config: ContainerConfig,
+    base: &Base,
+    purpose: Purpose,
+) -> Result<(Handle, Seat)> {
     let id = new_id()?;
     let mut tables = inner.registry.lock();
     let name = match config.name.take() {
@@ -112,6 +123,8 @@ fn claim(inner: &Arc<Inner>, mut config: ContainerConfig, purpose: Purpose) -> R
         name,
         created_unix_nanos: now(),
         config,
+        image: base.used.clone(),
+        own_volumes: base.volumes.clone(),
         storage: inner.driver.name().to_owned(),
         userns_base,
         endpoint,

@@ -48,10 +48,22 @@ impl Layout {
             std::fs::set_permissions(dir, PermissionsExt::from_mode(0o700))
                 .map_err(|source| failed(format_args!("chmod({dir:?})"), source))?;
         }
-        for dir in [layout.containers(), layout.networks(), layout.volumes(), layout.trash(), layout.live()] {
+        for dir in [
+            layout.containers(),
+            layout.networks(),
+            layout.volumes(),
+            layout.trash(),
+            layout.empty(),
+            layout.live(),
+        ] {
             make_private_dir(&dir)?;
         }
         Ok((layout, lock))
+    }
+
+    /// The data root.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Whether the data root is on a file system that cannot hold overlay's upper directories: an overlay itself, as in a container.
@@ -104,6 +116,11 @@ impl Layout {
     /// What is to be deleted. Emptied when the daemon opens.
     pub(crate) fn trash(&self) -> PathBuf {
         self.root.join("trash")
+    }
+
+    /// An empty directory.
+    pub(crate) fn empty(&self) -> PathBuf {
+        self.root.join("empty")
     }
 
     /// One directory for each shim: what a reboot may take.

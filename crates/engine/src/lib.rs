@@ -17,6 +17,7 @@ mod failpoint;
 mod files;
 mod handle;
 mod host;
+mod images;
 mod info;
 mod kill;
 mod layout;
@@ -46,8 +47,10 @@ mod wait;
 use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use api::{
-    AttachOptions, Attachment, Config, ContainerDetails, ContainerSummary, Created, ExecConfig, Info,
-    LogLine, LogQuery, NetworkDetails, NetworkView, Process, Pruned, StorageChoice, VolumeView,
+    ArchiveFormat, AttachOptions, Attachment, Config, ContainerDetails, ContainerSummary, Created,
+    ExecConfig, ImageDetails, ImageEvents, ImageHistory, ImageRemoved, ImageSummary, ImagesPruned, Incoming,
+    Info, LogLine, LogQuery, NetworkDetails, NetworkView, Outgoing, Process, Pruned, StorageChoice,
+    VolumeView,
 };
 pub use failpoint::FAILPOINTS;
 use tinyd_core::{
@@ -96,7 +99,8 @@ pub(crate) struct Inner {
     cgroups: Cgroups,
     closing: CancellationToken,
     tasks: TaskTracker,
-    /// Held while a volume is looked for and made.
+    shelf: images::Shelf,
+    /// Held while a volume is looked for and made, or filled for the first time.
     volumes: std::sync::Mutex<()>,
     /// What the daemon cannot do here and what it does instead, one line each.
     warnings: Vec<String>,
@@ -112,6 +116,8 @@ impl Engine {
     pub async fn open(config: Config) -> Result<Engine> {
         let inner = Arc::new(blocking(move || Inner::open(config)).await?);
         recover::recover(&inner).await?;
+        // What the last daemon has not named, or has not taken away to the end.
+        images::collect_soon(&inner);
         inner.tasks.spawn(keep_firewall(Arc::clone(&inner)));
         Ok(Engine { inner })
     }
@@ -221,13 +227,12 @@ impl Engine {
         pause::unpause(&self.inner, who).await
     }
 
-    /// Removes it; a running one only when forced. `volumes` is for volumes without a name, which there are none of yet.
+    /// Removes it; a running one only when forced. With `volumes`, those go too that its image asked for and nobody named.
     ///
     /// # Errors
     /// `NotFound`, `WrongState`.
     pub async fn remove(&self, who: &str, force: bool, volumes: bool) -> Result<ContainerId> {
-        let _ = volumes;
-        remove::remove(&self.inner, who, force).await
+        remove::remove(&self.inner, who, force, volumes).await
     }
 
     /// Answers when it has ended.
@@ -360,6 +365,70 @@ impl Engine {
         self.blocking(|inner| Ok(info::info(inner))).await
     }
 
+    /// All images, the newest first.
+    ///
+    /// # Errors
+    /// None now.
+    pub async fn image_list(&self) -> Result<Vec<ImageSummary>> {
+        self.blocking(|inner| Ok(images::list(inner))).await
+    }
+
+    /// Everything about an image.
+    ///
+    /// # Errors
+    /// `NotFound`; `Internal` when its documents are damaged.
+    pub async fn image_inspect(&self, image: String) -> Result<ImageDetails> {
+        self.blocking(move |inner| images::inspect(inner, &image)).await
+    }
+
+    /// How an image was made.
+    ///
+    /// # Errors
+    /// `NotFound`; `Internal` when its documents are damaged.
+    pub async fn image_history(&self, image: String) -> Result<ImageHistory> {
+        self.blocking(move |inner| images::history(inner, &image)).await
+    }
+
+    /// Gives an image another name, which any other loses; its id.
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidArgument` when it cannot be a name.
+    pub async fn image_tag(&self, image: String, name: String) -> Result<String> {
+        images::tag(&self.inner, image, name).await
+    }
+
+    /// Takes a name away, and with the last one the image.
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState` with who needs it.
+    pub async fn image_remove(&self, image: String, force: bool) -> Result<ImageRemoved> {
+        images::remove(&self.inner, image, force).await
+    }
+
+    /// Removes images without a name, or `all` that no container has.
+    ///
+    /// # Errors
+    /// `Internal`; those removed before stay removed.
+    pub async fn image_prune(&self, all: bool) -> Result<ImagesPruned> {
+        self.blocking(move |inner| images::prune(inner, all)).await
+    }
+
+    /// Takes in images from the archive that a client sends. `platform` says which of an index; "" is this machine's.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there is no such platform; what goes wrong later is the last event.
+    pub async fn image_load(&self, incoming: Incoming, platform: String) -> Result<ImageEvents> {
+        images::load(&self.inner, incoming, &platform)
+    }
+
+    /// Gives images out as one archive.
+    ///
+    /// # Errors
+    /// `NotFound`, also when the store lacks a content; what goes wrong later is the last piece.
+    pub async fn image_save(&self, images: Vec<String>, format: ArchiveFormat) -> Result<Outgoing> {
+        images::save(&self.inner, images, format).await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
@@ -395,6 +464,7 @@ impl Inner {
             host,
             cgroups: Cgroups::read(),
             registry: Registry::default(),
+            shelf: images::Shelf::open(layout.root())?,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             volumes: std::sync::Mutex::new(()),
@@ -416,7 +486,7 @@ impl Inner {
     /// The directories that a container's root is made of, the uppermost first.
     pub(crate) fn roots(&self, record: &Record, userns: Option<u32>) -> Result<Vec<PathBuf>> {
         let driver = tinyd_image::driver(&record.storage)?;
-        let image = tinyd_image::Image::open(&record.config.image)?;
+        let image = images::layers_of(self, record)?;
         let prepared = driver.prepare(&self.layout.container(&record.id), &image, userns)?;
         Ok(users::roots(&prepared.rootfs))
     }

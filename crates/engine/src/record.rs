@@ -8,6 +8,7 @@ use tinyd_core::{ContainerId, Name, Result, State, config::ContainerConfig};
 
 use crate::{
     files::{self, Durability},
+    images::UsedImage,
     layout::Layout,
 };
 
@@ -21,8 +22,14 @@ pub(crate) struct Record {
     pub(crate) name: Name,
     /// When it was made, in nanoseconds since the epoch.
     pub(crate) created_unix_nanos: i64,
-    /// The definition.
+    /// The definition, with what it leaves to the image filled in.
     pub(crate) config: ContainerConfig,
+    /// The image; `None` when it is a directory of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<UsedImage>,
+    /// Volumes that the image asked for: they have no name of a user's, and go with the container when that is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) own_volumes: Vec<Name>,
     /// The storage driver that its root was made with.
     pub(crate) storage: String,
     /// The first host id of its user namespace; `None` is the host's.

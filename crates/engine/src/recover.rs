@@ -184,7 +184,7 @@ async fn conclude(owner: &mut Owner, unwritten_run: bool) -> Result<bool> {
             forget_run(&inner.layout, &id)?;
             return Ok(true);
         }
-        Fate::HalfRun => return owner.remove(true).await.map(|()| false),
+        Fate::HalfRun => return owner.remove(true, true).await.map(|()| false),
         Fate::Ended(exit) => exit,
         Fate::Lost => {
             let warning = "the supervisor was lost, or the machine went down";
@@ -200,7 +200,7 @@ async fn conclude(owner: &mut Owner, unwritten_run: bool) -> Result<bool> {
     owner.on(Event::Exited(exit))?;
     owner.view.send_modify(|view| view.oom |= exit.oom);
     if owner.record.config.auto_remove {
-        return owner.remove(true).await.map(|()| false);
+        return owner.remove(true, true).await.map(|()| false);
     }
     owner.save().await;
     forget_run(&inner.layout, &id)?;

@@ -256,6 +256,8 @@ mod tests {
                 ports: ports.iter().map(|port| Port::parse("-p", port).unwrap()).collect(),
                 ..ContainerConfig::default()
             },
+            image: None,
+            own_volumes: Vec::new(),
             storage: "overlay".into(),
             userns_base: None,
             endpoint: Endpoint::None,

@@ -9,20 +9,21 @@ use crate::{
     Inner,
     container::{Input, Owner, now, wrong_state},
     files::failed,
+    volumes,
 };
 
 /// How long a shim may take to kill and take down everything.
 const DESTROY_MAX: Duration = Duration::from_secs(10);
 
 /// Removes a container; a running one only when forced.
-pub(crate) async fn remove(inner: &Inner, who: &str, force: bool) -> Result<ContainerId> {
+pub(crate) async fn remove(inner: &Inner, who: &str, force: bool, volumes: bool) -> Result<ContainerId> {
     let handle = inner.registry.find(who)?;
-    handle.ask(|reply| Input::Remove { force, reply }).await?;
+    handle.ask(|reply| Input::Remove { force, volumes, reply }).await?;
     Ok(handle.record.id.clone())
 }
 
 impl Owner {
-    pub(crate) async fn remove(&mut self, force: bool) -> Result<()> {
+    pub(crate) async fn remove(&mut self, force: bool, volumes: bool) -> Result<()> {
         let state = self.state();
         if state.is_alive() {
             if !force {
@@ -38,6 +39,10 @@ impl Owner {
         let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
         crate::blocking(move || discard_files(&inner, &id)).await?;
         self.vanish();
+        if volumes || self.record.config.auto_remove {
+            let (inner, record) = (Arc::clone(&self.inner), Arc::clone(&self.record));
+            crate::blocking(move || volumes::remove_own(&inner, &record)).await?;
+        }
         Ok(())
     }
 

@@ -45,7 +45,9 @@ async fn launch(
         match synced.and(started) {
             Ok(started) => Ok((handle, started)),
             Err(error) => {
-                if let Err(error) = handle.ask(|reply| Input::Remove { force: true, reply }).await {
+                if let Err(error) =
+                    handle.ask(|reply| Input::Remove { force: true, volumes: true, reply }).await
+                {
                     tracing::warn!(%error, "undo: remove the record");
                 }
                 Err(error)

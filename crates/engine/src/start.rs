@@ -22,7 +22,7 @@ use crate::{
     failpoint::fail,
     files::make_private_dir,
     handle::Handle,
-    net_plan,
+    images, net_plan,
     record::{self, Endpoint, Record},
     registry::USERNS_SIZE,
     shim::{self, Shim},
@@ -292,7 +292,7 @@ impl Owner {
 fn lay_ground(inner: &Inner, record: &Record, userns: Option<u32>) -> Result<Ground> {
     let step = |name: &str| fail(&inner.config.failpoint, name);
     let dir = inner.layout.container(&record.id);
-    let image = tinyd_image::Image::open(&record.config.image)?;
+    let image = images::layers_of(inner, record)?;
     // The driver that it was made with, whatever the daemon's is now.
     let prepared = tinyd_image::driver(&record.storage)?.prepare(&dir, &image, userns)?;
     step("engine.rootfs")?;

@@ -18,9 +18,12 @@ use crate::{
     files::{self, Durability, failed},
     handle::Handle,
     layout::Layout,
+    record::Record,
 };
 
 const RECORD: &str = "volume.json";
+/// Docker's label of volumes that nobody named.
+const OWN_LABEL: &str = "com.docker.volume.anonymous";
 
 /// Makes a volume, or finds it.
 pub(crate) fn create(
@@ -52,6 +55,22 @@ pub(crate) fn files_of(inner: &Inner, name: &Name) -> Result<PathBuf> {
     }
 }
 
+/// Makes the volume that an image asked for, under the name that was chosen for it.
+pub(crate) fn make_own(inner: &Inner, name: &Name) -> Result<()> {
+    find_or_make(inner, name, BTreeMap::from([(OWN_LABEL.to_owned(), String::new())]))
+}
+
+/// Removes the volumes that a container's image asked for, unless another container has taken one. The container is gone already.
+pub(crate) fn remove_own(inner: &Inner, record: &Record) -> Result<()> {
+    for name in &record.own_volumes {
+        match remove(inner, name.as_str()) {
+            Err(error) if !matches!(error.kind(), Kind::WrongState | Kind::NotFound) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Two clients may make the same volume at once: one makes it.
 fn find_or_make(inner: &Inner, name: &Name, labels: BTreeMap<String, String>) -> Result<()> {
     let _one = inner.volumes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +98,8 @@ fn read(layout: &Layout, name: &Name) -> Result<Option<VolumeConfig>> {
     files::read_json(&layout.volume(name).join(RECORD))
 }
 
-fn random_name() -> Result<Name> {
+/// A name that nobody has chosen.
+pub(crate) fn random_name() -> Result<Name> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::new(Kind::Internal, format!("read random bytes: {error}")))?;

@@ -1,4 +1,5 @@
-//! A whole copy of the image for each container: slow and large, but it works on any file system.
+//! A whole copy of the image for each container: slow and large, but it works on any file system. And a copy of one directory, for a
+//! volume's first files.
 
 use std::{
     collections::HashMap,
@@ -63,20 +64,32 @@ fn copy_tree(from: &Path, to: &Path, shift: Option<u32>) -> Result<Vec<String>> 
     let source = open_dir(CWD, from).map_err(tell)?;
     mkdirat(CWD, to, Mode::RWXU).map_err(|errno| failed(format_args!("mkdir({to:?})"), errno))?;
     let target = open_dir(CWD, to).map_err(|errno| failed(format_args!("open({to:?})"), errno))?;
+    copy(&source, &target, shift.unwrap_or(0), &format_args!("{from:?}"))
+}
+
+/// The same into an empty directory, which gets the looks of `source` too, with the ids as they are.
+///
+/// # Errors
+/// The call and the errno, with the path.
+pub fn copy_into(source: &OwnedFd, target: &OwnedFd) -> Result<Vec<String>> {
+    copy(source, target, 0, &"the image's directory")
+}
+
+fn copy(source: &OwnedFd, target: &OwnedFd, shift: u32, from: &dyn std::fmt::Display) -> Result<Vec<String>> {
     let mut copier = Copier {
-        shift: shift.unwrap_or(0),
-        device: tree::device(&source).map_err(tell)?,
+        shift,
+        device: tree::device(source).map_err(|errno| failed(format_args!("copy {from}"), errno))?,
         root: target.try_clone().map_err(|source| failed(format_args!("dup"), source))?,
         links: HashMap::new(),
         skipped: 0,
     };
     let mut path = Vec::new();
-    copier.directory(&source, &target, &mut path, 0).map_err(|errno| {
-        failed(format_args!("copy {:?} of {from:?}", String::from_utf8_lossy(&path)), errno)
+    copier.directory(source, target, &mut path, 0).map_err(|errno| {
+        failed(format_args!("copy {:?} of {from}", String::from_utf8_lossy(&path)), errno)
     })?;
     Ok(match copier.skipped {
         0 => Vec::new(),
-        count => vec![format!("the copy of {from:?} leaves out {count} device nodes, pipes and sockets")],
+        count => vec![format!("the copy of {from} leaves out {count} device nodes, pipes and sockets")],
     })
 }
 

@@ -6,7 +6,7 @@
 pub mod assemble;
 mod aufs;
 pub mod config;
-mod copy;
+pub mod copy;
 pub mod digest;
 pub mod document;
 pub mod gc;
@@ -24,6 +24,7 @@ pub mod save;
 pub mod store;
 pub mod tree;
 pub mod unpack;
+pub mod view;
 
 use std::path::Path;
 

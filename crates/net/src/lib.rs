@@ -25,7 +25,7 @@ use std::{
 };
 
 use firewall::Firewall;
-pub use ports::{Listener, reserve};
+pub use ports::{Listener, free_port, reserve};
 pub use resolv::{Resolvers, usable_resolvers};
 pub use subnet::{HostRoute, Pool, Subnet, Via, check_subnet, choose_subnet};
 use tinyd_core::{ContainerId, Error, Name, Result, config::Port};

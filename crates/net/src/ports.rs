@@ -50,6 +50,19 @@ pub fn reserve(ports: &[Port]) -> Result<Vec<Listener>> {
     Ok(listeners)
 }
 
+/// A port that nobody on the host has now, of those that the kernel gives away.
+///
+/// # Errors
+/// `Exhausted` when there is none.
+pub fn free_port(protocol: Protocol) -> Result<u16> {
+    let ask = || match protocol {
+        Protocol::Tcp => std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr(),
+        Protocol::Udp => std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr(),
+    };
+    let told = |source: io::Error| Error::new(Kind::Exhausted, format!("find a free port: {source}"));
+    ask().map(|address| address.port()).map_err(told)
+}
+
 /// That no two of them are one port of the host.
 fn check_apart(ports: &[Port]) -> Result<()> {
     for (at, port) in ports.iter().enumerate() {

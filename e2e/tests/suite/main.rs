@@ -8,6 +8,7 @@ mod cli;
 mod daemon;
 mod faults;
 mod harness;
+mod images;
 mod isolation;
 mod limits;
 mod networks;

@@ -24,7 +24,7 @@ use crate::id::Name;
 pub struct ContainerConfig {
     /// The name; the engine makes one when absent.
     pub name: Option<Name>,
-    /// The image: an absolute path of a directory that holds a root file system.
+    /// The image: its name or id, or the absolute path of a directory that holds a root file system.
     pub image: String,
     /// The command and its arguments. Replaces the image's Cmd.
     pub command: Vec<String>,
@@ -50,6 +50,8 @@ pub struct ContainerConfig {
     pub mounts: Vec<Mount>,
     /// Published ports.
     pub ports: Vec<Port>,
+    /// Whether each port that the image exposes, and that is not published, gets a free port of the host.
+    pub publish_all: bool,
     /// Where its network comes from.
     pub network: NetworkMode,
     /// Name servers in place of the host's.

@@ -15,6 +15,8 @@ fn record(config: ContainerConfig) -> Record {
         name: Name::parse("", "web").unwrap(),
         created_unix_nanos: 1,
         config,
+        image: None,
+        own_volumes: Vec::new(),
         storage: "overlay".into(),
         userns_base: Some(BASE),
         endpoint: Endpoint::Bridge {

@@ -1,7 +1,5 @@
 //! The Containers service.
 
-use std::pin::Pin;
-
 use futures_util::{
     StreamExt, future,
     stream::{self, Stream},
@@ -12,15 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Answer, Api, answer,
+    Answer, Api, Many, answer,
     bridge::Bridge,
     convert::{self, Attach, Exec, Target, required},
     error, read,
 };
 use crate::pb::{self, containers_server::Containers};
-
-/// What a streaming call answers.
-type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Containers for Api {
@@ -137,7 +132,7 @@ fn definition(
 }
 
 /// A stream that ends with an error when the daemon does, so that nobody takes a part for the whole.
-fn until<T: Send>(
+pub(super) fn until<T: Send>(
     ending: CancellationToken,
     items: impl Stream<Item = Result<T, Status>> + Send,
 ) -> impl Stream<Item = Result<T, Status>> + Send {

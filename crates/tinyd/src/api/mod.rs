@@ -4,21 +4,23 @@ mod bridge;
 mod containers;
 mod convert;
 pub(crate) mod error;
+mod images;
 mod networks;
 mod report;
 mod system;
 mod volumes;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, pin::Pin};
 
+use futures_util::Stream;
 pub(crate) use report::report;
 use tinyd_engine::Engine;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, service::Routes};
 
 use crate::pb::{
-    self, containers_server::ContainersServer, networks_server::NetworksServer, system_server::SystemServer,
-    volumes_server::VolumesServer,
+    self, containers_server::ContainersServer, images_server::ImagesServer, networks_server::NetworksServer,
+    system_server::SystemServer, volumes_server::VolumesServer,
 };
 
 /// The largest message either side takes, in bytes.
@@ -37,6 +39,9 @@ pub(crate) struct Api {
     pub(crate) run_dir: PathBuf,
 }
 
+/// What a streaming call answers.
+type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
 /// What a handler answers.
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -48,6 +53,7 @@ impl Api {
     pub(crate) async fn routes(self) -> Result<Routes, tonic_reflection::server::Error> {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ContainersServer<Api>>().await;
+        health.set_serving::<ImagesServer<Api>>().await;
         health.set_serving::<NetworksServer<Api>>().await;
         health.set_serving::<VolumesServer<Api>>().await;
         health.set_serving::<SystemServer<Api>>().await;
@@ -58,6 +64,7 @@ impl Api {
         let mut routes = Routes::builder();
         routes
             .add_service(ContainersServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
+            .add_service(ImagesServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
             .add_service(NetworksServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
             .add_service(VolumesServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
             .add_service(SystemServer::new(self).max_decoding_message_size(MESSAGE_MAX_BYTES))

@@ -1,4 +1,4 @@
-//! `tinyd inspect`: everything about containers, networks, volumes.
+//! `tinyd inspect`: everything about containers, images, networks, volumes.
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -11,11 +11,11 @@ use super::{
     output,
     remote::{Remote, answer},
     verb::Verb,
-    views::{DetailsView, NetworkDetailsView, VolumeView},
+    views::{DetailsView, ImageView, NetworkDetailsView, VolumeView},
 };
 use crate::pb;
 
-/// Show everything about containers, networks or volumes, as JSON
+/// Show everything about containers, images, networks or volumes, as JSON
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  tinyd inspect c1\n  tinyd inspect --format '{{.State.Pid}} {{.NetworkSettings.IPAddress}}' c1\n  tinyd inspect --type network mynet"
@@ -24,7 +24,7 @@ pub(super) struct Inspect {
     /// json, or a template such as '{{.State.ExitCode}}'
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// What the names are of: container, network or volume; without it each is looked for in this order
+    /// What the names are of: container, image, network or volume; without it each is looked for in this order
     #[arg(long, value_name = "TYPE", hide_possible_values = true)]
     r#type: Option<Type>,
     /// Names, ids, or unique beginnings of ids
@@ -36,6 +36,7 @@ pub(super) struct Inspect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Type {
     Container,
+    Image,
     Network,
     Volume,
 }
@@ -45,6 +46,7 @@ pub(super) enum Type {
 #[serde(untagged)]
 enum Thing {
     Container(Box<DetailsView>),
+    Image(Box<ImageView>),
     Network(NetworkDetailsView),
     Volume(VolumeView),
 }
@@ -88,15 +90,17 @@ pub(super) fn inspect(
 async fn look_up(remote: &Remote, name: &str, only: Option<Type>) -> Answer<Thing> {
     let order: &[Type] = match &only {
         Some(only) => std::slice::from_ref(only),
-        None => &[Type::Container, Type::Network, Type::Volume],
+        None => &[Type::Container, Type::Image, Type::Network, Type::Volume],
     };
     for of in order {
         match ask(remote, name, *of).await {
             Err(error) if error.kind() == Kind::NotFound && only.is_none() => {}
+            // A name of a container or a network need not be one that an image can have.
+            Err(error) if *of == Type::Image && error.kind() == Kind::InvalidArgument && only.is_none() => {}
             outcome => return outcome,
         }
     }
-    Err(Error::new(Kind::NotFound, format!("there is no container, network or volume {name:?}")))
+    Err(Error::new(Kind::NotFound, format!("there is no container, image, network or volume {name:?}")))
 }
 
 async fn ask(remote: &Remote, name: &str, of: Type) -> Answer<Thing> {
@@ -105,6 +109,10 @@ async fn ask(remote: &Remote, name: &str, of: Type) -> Answer<Thing> {
         Type::Container => {
             let told = answer(remote.containers().inspect(pb::InspectRequest { container: name })).await?;
             Thing::Container(Box::new(DetailsView::from(told)))
+        }
+        Type::Image => {
+            let told = answer(remote.images().inspect_image(pb::InspectImageRequest { image: name })).await?;
+            Thing::Image(Box::new(ImageView::read(told)?))
         }
         Type::Network => {
             let told = answer(remote.networks().inspect_network(pb::InspectNetworkRequest { name })).await?;

@@ -3,6 +3,7 @@
 //!
 //! stdout is data, stderr is talk. What every exit code means is in `docs/cli.md`.
 
+mod ask;
 mod attach;
 mod cert;
 mod completion;
@@ -16,6 +17,7 @@ mod failure;
 mod format;
 mod globals;
 mod host;
+mod image;
 mod info;
 mod inspect;
 mod kill;

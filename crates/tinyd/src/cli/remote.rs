@@ -9,8 +9,8 @@ use tonic::{Response, Status, transport::Channel};
 use crate::{
     client::{self, Endpoint},
     pb::{
-        containers_client::ContainersClient, networks_client::NetworksClient, system_client::SystemClient,
-        volumes_client::VolumesClient,
+        containers_client::ContainersClient, images_client::ImagesClient, networks_client::NetworksClient,
+        system_client::SystemClient, volumes_client::VolumesClient,
     },
 };
 
@@ -35,6 +35,11 @@ impl Remote {
     /// Containers.
     pub(super) fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
+    }
+
+    /// Images.
+    pub(super) fn images(&self) -> ImagesClient<Channel> {
+        ImagesClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
     }
 
     /// Networks.

@@ -6,7 +6,7 @@ use clap::{Args, Command};
 use super::{
     attach, cert, completion, context, create, daemon, exec,
     globals::Globals,
-    info, inspect, kill, logs, network, pause, port, ps, restart, rm, run, start, stop, top, unpause,
+    image, info, inspect, kill, logs, network, pause, port, ps, restart, rm, run, start, stop, top, unpause,
     verb::{Entry, Verb},
     version, volume, wait,
 };
@@ -71,6 +71,28 @@ pub(super) const ROOT: &[Node] = &[
     verb::<wait::Wait>("wait", &[]),
     verb::<pause::Pause>("pause", &[]),
     verb::<unpause::Unpause>("unpause", &[]),
+    verb::<image::ls::Ls>("images", &[]),
+    verb::<image::load::Load>("load", &[]),
+    verb::<image::save::Save>("save", &[]),
+    verb::<image::tag::Tag>("tag", &[]),
+    verb::<image::rm::Rm>("rmi", &[]),
+    verb::<image::history::History>("history", &[]),
+    group(
+        "image",
+        &[],
+        "Images: what containers are made from",
+        "Example:\n  tinyd image load -i redis.tar",
+        &[
+            verb::<image::ls::Ls>("ls", &["list"]),
+            verb::<image::inspect::Inspect>("inspect", &[]),
+            verb::<image::history::History>("history", &[]),
+            verb::<image::load::Load>("load", &[]),
+            verb::<image::save::Save>("save", &[]),
+            verb::<image::tag::Tag>("tag", &[]),
+            verb::<image::rm::Rm>("rm", &["remove", "delete"]),
+            verb::<image::prune::Prune>("prune", &[]),
+        ],
+    ),
     group(
         "network",
         &[],

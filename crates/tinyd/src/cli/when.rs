@@ -72,6 +72,30 @@ pub(super) fn clock(unix_nanos: i64, now: &Zoned) -> String {
     moment.strftime(format).to_string()
 }
 
+/// How long ago a moment was, in Docker's words: `2 weeks ago`; nothing for one that never was.
+pub(super) fn since(unix_nanos: i64, now: &Zoned) -> String {
+    if unix_nanos == 0 {
+        return String::new();
+    }
+    let passed = now.timestamp().as_nanosecond() - i128::from(unix_nanos);
+    let seconds = u64::try_from(passed / 1_000_000_000).unwrap_or(0);
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let text = match (seconds, minutes, hours) {
+        (0, ..) => "Less than a second".to_owned(),
+        (1, ..) => "1 second".to_owned(),
+        (..60, ..) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".to_owned(),
+        (_, ..46, _) => format!("{minutes} minutes"),
+        (_, _, ..=1) => "About an hour".to_owned(),
+        (_, _, ..48) => format!("{hours} hours"),
+        (_, _, ..336) => format!("{} days", hours / 24),
+        (_, _, ..1440) => format!("{} weeks", hours / 24 / 7),
+        (_, _, ..17_520) => format!("{} months", hours / 24 / 30),
+        (..) => format!("{} years", hours / 24 / 365),
+    };
+    text + " ago"
+}
+
 /// RFC 3339, or nothing for a moment that never was.
 pub(super) fn rfc3339_or_none(unix_nanos: i64) -> Option<String> {
     (unix_nanos != 0).then(|| tinyd_core::time::rfc3339(unix_nanos))
@@ -85,6 +109,31 @@ mod tests {
 
     fn now() -> Zoned {
         "2026-11-24T14:49:30+01:00[+01:00]".parse().unwrap()
+    }
+
+    #[test]
+    fn how_long_ago_is_told_as_docker_tells_it() {
+        let seconds = |seconds: i64| {
+            let then = now().timestamp().as_nanosecond() - i128::from(seconds) * 1_000_000_000;
+            since(i64::try_from(then).unwrap(), &now())
+        };
+        let told = [0, 1, 59, 60, 120, 2760, 3600 * 2, 3600 * 48, 86_400 * 14, 86_400 * 60, 86_400 * 800]
+            .map(seconds);
+        let words = [
+            "Less than a second ago",
+            "1 second ago",
+            "59 seconds ago",
+            "About a minute ago",
+            "2 minutes ago",
+            "About an hour ago",
+            "2 hours ago",
+            "2 days ago",
+            "2 weeks ago",
+            "2 months ago",
+            "2 years ago",
+        ];
+        assert_eq!(told, words);
+        assert_eq!((since(0, &now()).as_str(), seconds(-9).as_str()), ("", "Less than a second ago"));
     }
 
     #[test]

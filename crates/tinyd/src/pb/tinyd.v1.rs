@@ -139,10 +139,10 @@ pub struct ContainerConfig {
     /// The name; the daemon makes one when empty.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The image: the absolute path, on the daemon's host, of a directory that holds a root file system.
+    /// The image: its name or id, or the absolute path, on the daemon's host, of a directory that holds a root file system.
     #[prost(string, tag = "2")]
     pub image: ::prost::alloc::string::String,
-    /// The command and its arguments.
+    /// The command and its arguments; empty is the image's.
     #[prost(string, repeated, tag = "3")]
     pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// What the command's arguments are given to; used when entrypoint_set.
@@ -200,12 +200,15 @@ pub struct ContainerConfig {
     /// Whether a small init is process 1.
     #[prost(bool, tag = "21")]
     pub init: bool,
-    /// The signal that stop sends first, by number; absent is SIGTERM.
+    /// The signal that stop sends first, by number; absent is the image's, or SIGTERM.
     #[prost(int32, optional, tag = "22")]
     pub stop_signal: ::core::option::Option<i32>,
     /// How long stop waits before SIGKILL, in seconds; absent is 10.
     #[prost(uint32, optional, tag = "23")]
     pub stop_timeout_secs: ::core::option::Option<u32>,
+    /// Whether each port that the image exposes, and that ports does not have, gets a free port of the host.
+    #[prost(bool, tag = "24")]
+    pub publish_all: bool,
 }
 /// How a container's first process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1985,6 +1988,1014 @@ pub mod containers_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "tinyd.v1.Containers";
     impl<T> tonic::server::NamedService for ContainersServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Asks for the images.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListImagesRequest {}
+/// The images.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListImagesResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<ImageSummary>,
+}
+/// One line of a list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImageSummary {
+    /// Its id: the digest of its configuration, "sha256:…".
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// What it is called, with tags: "redis:7".
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What registries call it, with digests: "redis@sha256:…".
+    #[prost(string, repeated, tag = "3")]
+    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it was made, in nanoseconds since the epoch; 0 when it does not say.
+    #[prost(int64, tag = "4")]
+    pub created_unix_nanos: i64,
+    /// Bytes of the files of its layers.
+    #[prost(uint64, tag = "5")]
+    pub size_bytes: u64,
+    /// Bytes of its layers as they travel.
+    #[prost(uint64, tag = "6")]
+    pub packed_bytes: u64,
+    /// Labels.
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// How many containers are made from it.
+    #[prost(uint32, tag = "8")]
+    pub containers: u32,
+    /// What it is for: "linux/amd64", "linux/arm64/v8".
+    #[prost(string, tag = "9")]
+    pub platform: ::prost::alloc::string::String,
+}
+/// Asks for everything about one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InspectImageRequest {
+    /// Name, id or prefix.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+}
+/// Everything about one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InspectImageResponse {
+    /// As in a list.
+    #[prost(message, optional, tag = "1")]
+    pub summary: ::core::option::Option<ImageSummary>,
+    /// Its manifest's digest.
+    #[prost(string, tag = "2")]
+    pub manifest: ::prost::alloc::string::String,
+    /// Its configuration as it is: a JSON document (OCI image specification, "Image Configuration"; Docker's is the same with a few fields more).
+    #[prost(bytes = "bytes", tag = "3")]
+    pub config: ::prost::bytes::Bytes,
+    /// When it came here, in nanoseconds since the epoch.
+    #[prost(int64, tag = "4")]
+    pub added_unix_nanos: i64,
+    /// Its layers, the lowest first.
+    #[prost(message, repeated, tag = "5")]
+    pub layers: ::prost::alloc::vec::Vec<ImageLayer>,
+}
+/// One layer of an image.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageLayer {
+    /// The digest of the archive before it was packed.
+    #[prost(string, tag = "1")]
+    pub diff_id: ::prost::alloc::string::String,
+    /// The digest of what travels.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// Bytes of what travels.
+    #[prost(uint64, tag = "3")]
+    pub packed_bytes: u64,
+    /// Bytes of its files.
+    #[prost(uint64, tag = "4")]
+    pub size_bytes: u64,
+}
+/// Asks how one was made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageHistoryRequest {
+    /// Name, id or prefix.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+}
+/// How it was made.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImageHistoryResponse {
+    /// The image's id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// What it is called.
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The latest first.
+    #[prost(message, repeated, tag = "3")]
+    pub steps: ::prost::alloc::vec::Vec<ImageHistoryStep>,
+}
+/// One step of how an image was made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageHistoryStep {
+    /// When, in nanoseconds since the epoch; 0 when it does not say.
+    #[prost(int64, tag = "1")]
+    pub created_unix_nanos: i64,
+    /// By what command.
+    #[prost(string, tag = "2")]
+    pub created_by: ::prost::alloc::string::String,
+    /// What else there is to say.
+    #[prost(string, tag = "3")]
+    pub comment: ::prost::alloc::string::String,
+    /// Bytes of the files of the layer that it made; 0 when it made none.
+    #[prost(uint64, tag = "4")]
+    pub size_bytes: u64,
+}
+/// Asks to name one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TagImageRequest {
+    /// Name, id or prefix.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+    /// The new name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+/// It is named.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TagImageResponse {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+/// Asks to take a name away, or all of an id.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveImageRequest {
+    /// Name, id or prefix.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+    /// Also when it has several names and is named by its id, and when a container that does not run has it.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+}
+/// It is done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveImageResponse {
+    /// Names that are gone.
+    #[prost(string, repeated, tag = "1")]
+    pub untagged: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The image's id when it is gone too; "" otherwise.
+    #[prost(string, tag = "2")]
+    pub removed: ::prost::alloc::string::String,
+}
+/// Asks to remove images that nobody uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneImagesRequest {
+    /// Also those that have a name; otherwise only those without.
+    #[prost(bool, tag = "1")]
+    pub all: bool,
+}
+/// What went.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneImagesResponse {
+    /// Names that are gone.
+    #[prost(string, repeated, tag = "1")]
+    pub untagged: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of images that are gone.
+    #[prost(string, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Bytes that this gave back.
+    #[prost(uint64, tag = "3")]
+    pub freed_bytes: u64,
+}
+/// A part of the archive; its end is the end of the stream.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadImagesRequest {
+    #[prost(oneof = "load_images_request::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<load_images_request::Message>,
+}
+/// Nested message and enum types in `LoadImagesRequest`.
+pub mod load_images_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// The first.
+        #[prost(message, tag = "1")]
+        Open(super::LoadImagesOpen),
+        /// Bytes of the archive.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+    }
+}
+/// How to load.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadImagesOpen {
+    /// Which image of an index for several platforms: "linux/arm64"; "" is the daemon's own.
+    #[prost(string, tag = "1")]
+    pub platform: ::prost::alloc::string::String,
+}
+/// What happens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadImagesResponse {
+    #[prost(oneof = "load_images_response::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<load_images_response::Message>,
+}
+/// Nested message and enum types in `LoadImagesResponse`.
+pub mod load_images_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// How far it is.
+        #[prost(message, tag = "1")]
+        Progress(super::ImageProgress),
+        /// An image is there.
+        #[prost(message, tag = "2")]
+        Arrived(super::ImageArrived),
+    }
+}
+/// An image is there and can be used.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageArrived {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// What it is called.
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What was left out of it, one line each.
+    #[prost(string, repeated, tag = "3")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// How far something is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageProgress {
+    /// The layer: the digest of what travels. "" is the whole.
+    #[prost(string, tag = "1")]
+    pub layer: ::prost::alloc::string::String,
+    /// What is going on.
+    #[prost(enumeration = "ImageStep", tag = "2")]
+    pub step: i32,
+    /// How many bytes are done.
+    #[prost(uint64, tag = "3")]
+    pub done_bytes: u64,
+    /// How many there are; 0 when nobody knows yet.
+    #[prost(uint64, tag = "4")]
+    pub total_bytes: u64,
+}
+/// Asks for images.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveImagesRequest {
+    /// Names, ids or prefixes.
+    #[prost(string, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The archive's form.
+    #[prost(enumeration = "ArchiveFormat", tag = "2")]
+    pub format: i32,
+}
+/// A part of the archive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveImagesResponse {
+    /// Bytes of it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// What is going on with a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ImageStep {
+    /// Not said.
+    Unspecified = 0,
+    /// It is there already.
+    Present = 1,
+    /// It is on its way here, or from here.
+    Transferring = 2,
+    /// It has arrived.
+    Transferred = 3,
+    /// It is being unpacked.
+    Unpacking = 4,
+    /// It is unpacked.
+    Unpacked = 5,
+    /// It waits for its turn.
+    Waiting = 6,
+}
+impl ImageStep {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IMAGE_STEP_UNSPECIFIED",
+            Self::Present => "IMAGE_STEP_PRESENT",
+            Self::Transferring => "IMAGE_STEP_TRANSFERRING",
+            Self::Transferred => "IMAGE_STEP_TRANSFERRED",
+            Self::Unpacking => "IMAGE_STEP_UNPACKING",
+            Self::Unpacked => "IMAGE_STEP_UNPACKED",
+            Self::Waiting => "IMAGE_STEP_WAITING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IMAGE_STEP_UNSPECIFIED" => Some(Self::Unspecified),
+            "IMAGE_STEP_PRESENT" => Some(Self::Present),
+            "IMAGE_STEP_TRANSFERRING" => Some(Self::Transferring),
+            "IMAGE_STEP_TRANSFERRED" => Some(Self::Transferred),
+            "IMAGE_STEP_UNPACKING" => Some(Self::Unpacking),
+            "IMAGE_STEP_UNPACKED" => Some(Self::Unpacked),
+            "IMAGE_STEP_WAITING" => Some(Self::Waiting),
+            _ => None,
+        }
+    }
+}
+/// The form of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ArchiveFormat {
+    /// What `docker save` writes, and what docker, podman and skopeo read: an OCI layout with a manifest.json beside it.
+    Docker = 0,
+    /// An OCI layout.
+    Oci = 1,
+}
+impl ArchiveFormat {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Docker => "ARCHIVE_FORMAT_DOCKER",
+            Self::Oci => "ARCHIVE_FORMAT_OCI",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ARCHIVE_FORMAT_DOCKER" => Some(Self::Docker),
+            "ARCHIVE_FORMAT_OCI" => Some(Self::Oci),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod images_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// An image is named in requests by a name (a tag is "latest" when absent), a name with a digest, its id, or a unique prefix of its id.
+    #[derive(Debug, Clone)]
+    pub struct ImagesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ImagesClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ImagesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> ImagesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ImagesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// All images, the newest first.
+        pub async fn list_images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListImagesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListImagesResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/ListImages");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "ListImages"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Everything about one.
+        pub async fn inspect_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InspectImageRequest>,
+        ) -> std::result::Result<tonic::Response<super::InspectImageResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/InspectImage");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "InspectImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// How one was made, the latest step first.
+        pub async fn image_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImageHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImageHistoryResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/ImageHistory");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "ImageHistory"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives one another name, which any other image loses.
+        pub async fn tag_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TagImageRequest>,
+        ) -> std::result::Result<tonic::Response<super::TagImageResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/TagImage");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "TagImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a name away; the image goes with its last one.
+        pub async fn remove_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveImageRequest>,
+        ) -> std::result::Result<tonic::Response<super::RemoveImageResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/RemoveImage");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "RemoveImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes images that nobody names or uses.
+        pub async fn prune_images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PruneImagesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PruneImagesResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/PruneImages");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "PruneImages"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes in images from an archive: what `docker save`, `podman save` and skopeo write, packed or not. The client sends the archive; the
+        /// daemon tells how far it is, and at the end each image.
+        pub async fn load_images(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::LoadImagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::LoadImagesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/LoadImages");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "LoadImages"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Gives images out as one archive.
+        pub async fn save_images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SaveImagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SaveImagesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/SaveImages");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "SaveImages"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod images_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ImagesServer.
+    #[async_trait]
+    pub trait Images: std::marker::Send + std::marker::Sync + 'static {
+        /// All images, the newest first.
+        async fn list_images(
+            &self,
+            request: tonic::Request<super::ListImagesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListImagesResponse>, tonic::Status>;
+        /// Everything about one.
+        async fn inspect_image(
+            &self,
+            request: tonic::Request<super::InspectImageRequest>,
+        ) -> std::result::Result<tonic::Response<super::InspectImageResponse>, tonic::Status>;
+        /// How one was made, the latest step first.
+        async fn image_history(
+            &self,
+            request: tonic::Request<super::ImageHistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImageHistoryResponse>, tonic::Status>;
+        /// Gives one another name, which any other image loses.
+        async fn tag_image(
+            &self,
+            request: tonic::Request<super::TagImageRequest>,
+        ) -> std::result::Result<tonic::Response<super::TagImageResponse>, tonic::Status>;
+        /// Takes a name away; the image goes with its last one.
+        async fn remove_image(
+            &self,
+            request: tonic::Request<super::RemoveImageRequest>,
+        ) -> std::result::Result<tonic::Response<super::RemoveImageResponse>, tonic::Status>;
+        /// Removes images that nobody names or uses.
+        async fn prune_images(
+            &self,
+            request: tonic::Request<super::PruneImagesRequest>,
+        ) -> std::result::Result<tonic::Response<super::PruneImagesResponse>, tonic::Status>;
+        /// Server streaming response type for the LoadImages method.
+        type LoadImagesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LoadImagesResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Takes in images from an archive: what `docker save`, `podman save` and skopeo write, packed or not. The client sends the archive; the
+        /// daemon tells how far it is, and at the end each image.
+        async fn load_images(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::LoadImagesRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::LoadImagesStream>, tonic::Status>;
+        /// Server streaming response type for the SaveImages method.
+        type SaveImagesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SaveImagesResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Gives images out as one archive.
+        async fn save_images(
+            &self,
+            request: tonic::Request<super::SaveImagesRequest>,
+        ) -> std::result::Result<tonic::Response<Self::SaveImagesStream>, tonic::Status>;
+    }
+    /// An image is named in requests by a name (a tag is "latest" when absent), a name with a digest, its id, or a unique prefix of its id.
+    #[derive(Debug)]
+    pub struct ImagesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ImagesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ImagesServer<T>
+    where
+        T: Images,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tinyd.v1.Images/ListImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListImagesSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::UnaryService<super::ListImagesRequest> for ListImagesSvc<T> {
+                        type Response = super::ListImagesResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListImagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::list_images(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/InspectImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct InspectImageSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::UnaryService<super::InspectImageRequest> for InspectImageSvc<T> {
+                        type Response = super::InspectImageResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InspectImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::inspect_image(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InspectImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/ImageHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImageHistorySvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::UnaryService<super::ImageHistoryRequest> for ImageHistorySvc<T> {
+                        type Response = super::ImageHistoryResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImageHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::image_history(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImageHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/TagImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct TagImageSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::UnaryService<super::TagImageRequest> for TagImageSvc<T> {
+                        type Response = super::TagImageResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::TagImageRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::tag_image(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TagImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/RemoveImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveImageSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::UnaryService<super::RemoveImageRequest> for RemoveImageSvc<T> {
+                        type Response = super::RemoveImageResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::remove_image(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/PruneImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct PruneImagesSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::UnaryService<super::PruneImagesRequest> for PruneImagesSvc<T> {
+                        type Response = super::PruneImagesResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PruneImagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::prune_images(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PruneImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/LoadImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct LoadImagesSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::StreamingService<super::LoadImagesRequest> for LoadImagesSvc<T> {
+                        type Response = super::LoadImagesResponse;
+                        type ResponseStream = T::LoadImagesStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::LoadImagesRequest>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::load_images(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LoadImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/SaveImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct SaveImagesSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::ServerStreamingService<super::SaveImagesRequest> for SaveImagesSvc<T> {
+                        type Response = super::SaveImagesResponse;
+                        type ResponseStream = T::SaveImagesStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SaveImagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::save_images(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SaveImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for ImagesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tinyd.v1.Images";
+    impl<T> tonic::server::NamedService for ImagesServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

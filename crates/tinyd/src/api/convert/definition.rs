@@ -39,6 +39,7 @@ impl From<&ContainerConfig> for pb::ContainerConfig {
             init: config.init,
             stop_signal: config.stop_signal.map(Signal::number),
             stop_timeout_secs: config.stop_timeout_secs,
+            publish_all: config.publish_all,
         }
     }
 }
@@ -70,6 +71,7 @@ impl TryFrom<pb::ContainerConfig> for ContainerConfig {
             init: config.init,
             stop_signal: config.stop_signal.map(|number| signal("--stop-signal", number)).transpose()?,
             stop_timeout_secs: config.stop_timeout_secs,
+            publish_all: config.publish_all,
         })
     }
 }

@@ -2,12 +2,14 @@
 //! engine noticing. Here a value gets its type; whether it makes sense on this host is the engine's to say.
 
 mod definition;
+mod images;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod views;
 
 pub(super) use definition::signal;
+pub(super) use images::{archive_format, load_open, load_piece};
 pub(super) use streams::{Attach, Dialogue, Exec, Target, attach_open, exec_open};
 use tinyd_core::{Error, Result};
 pub(super) use views::log_query;

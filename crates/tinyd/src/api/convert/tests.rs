@@ -96,7 +96,7 @@ prop_compose! {
         (workdir, hostname) in (option::of(".{1,9}"), option::of(".{1,9}")),
         user in option::of("[a-z]{1,5}(:[0-9]{1,3})?"),
         labels in proptest::collection::btree_map(".{0,5}", ".{0,5}", 0..3),
-        flags: (bool, bool, bool, bool),
+        flags: (bool, bool, bool, bool, bool),
         resources in resources(),
         mounts in vec(mount(), 0..3),
         (ports, network) in (vec(port(), 0..3), network()),
@@ -109,7 +109,7 @@ prop_compose! {
             labels, tty: flags.0, stdin_open: flags.1, auto_remove: flags.2, init: flags.3,
             resources, dns: ports.iter().filter_map(|port: &Port| port.host_ip).collect(), mounts, ports, network, security,
             stop_signal: stop_signal.map(|number: i32| Signal::parse("", &number.to_string()).unwrap()),
-            stop_timeout_secs,
+            stop_timeout_secs, publish_all: flags.4,
         }
     }
 }

@@ -73,7 +73,7 @@ impl Here for ThisProcess {
 // The definition of a container.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Definition {
-    /// The image: a directory on the daemon's host that holds a root file system. Without it the first word is the image
+    /// The image: its name or id, or a directory on the daemon's host that holds a root file system (with / or ./). Without it the first word is the image
     #[arg(short = 'i', long, value_name = "IMAGE")]
     image: Option<String>,
     /// Its name: letters, digits, '_', '.', '-'; one is made when absent
@@ -91,7 +91,7 @@ pub(super) struct Definition {
     /// A label; several may be given
     #[arg(long, short = 'l', value_name = "KEY=VALUE")]
     label: Vec<String>,
-    /// The program and its arguments; the image before them when there is no -i
+    /// The program and its arguments, else the image's; the image before them when there is no -i
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     words: Vec<String>,
     #[command(flatten)]

@@ -18,6 +18,9 @@ pub(super) struct NetworkArgs {
     /// A port of the host that leads to one of the container: 8080:80, 127.0.0.1:53:53/udp; several may be given
     #[arg(short = 'p', long, value_name = "[IP:]HOST:CONTAINER[/udp]")]
     publish: Vec<String>,
+    /// Publish every port that the image exposes, each on a free port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// A name server in place of the host's; several may be given
     #[arg(long, value_name = "IP")]
     dns: Vec<String>,
@@ -31,6 +34,7 @@ impl NetworkArgs {
     pub(super) fn apply(self, config: &mut ContainerConfig) -> Result<()> {
         config.network = mode(self.network.as_deref())?;
         config.ports = self.publish.iter().map(|text| Port::parse("-p", text)).collect::<Result<_>>()?;
+        config.publish_all = self.publish_all;
         config.dns = self.dns.iter().map(|text| address("--dns", text)).collect::<Result<_>>()?;
         config.add_hosts = self.add_host.iter().map(|text| host_line(text)).collect::<Result<_>>()?;
         Ok(())

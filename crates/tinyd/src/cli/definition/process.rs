@@ -27,13 +27,13 @@ pub(super) struct ProcessArgs {
     /// The host name; the first 12 digits of the id when absent
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// The program that COMMAND is given to as arguments; "" is none
+    /// The program that COMMAND is given to as arguments, in place of the image's; "" is none
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
     /// Make a small init process 1: it passes signals on and reaps orphans
     #[arg(long)]
     init: bool,
-    /// What 'stop' sends first, by name or number [default: SIGTERM]
+    /// What 'stop' sends first, by name or number [default: the image's, or SIGTERM]
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
     /// How many seconds 'stop' waits before SIGKILL [default: 10]

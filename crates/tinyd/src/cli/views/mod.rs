@@ -3,11 +3,13 @@
 
 mod container;
 mod details;
+mod image;
 
 use std::collections::BTreeMap;
 
 pub(super) use container::{ContainerView, MountView, PortView, protocol, status_line, status_word};
 pub(super) use details::DetailsView;
+pub(super) use image::ImageView;
 use serde::Serialize;
 use tinyd_core::time::rfc3339;
 
