@@ -56,7 +56,7 @@ fn docker_and_containerd_run_on_it_with_systemd() {
     let _ = peer.sh(&format!("cp -a {} @DIR@/root", busybox())).expect_ok();
     let run = format!(
         "ctr run -d --runc-binary {} --runc-systemd-cgroup --cgroup te.slice:te:w --memory-limit 67108864 --rootfs @DIR@/root w \
-         sleep 1000 && systemctl show --value -p MemoryMax te-w.scope",
+         /bin/sleep 1000 && systemctl show --value -p MemoryMax te-w.scope",
         tinyrun()
     );
     assert_eq!(says(&run), "67108864\n");
