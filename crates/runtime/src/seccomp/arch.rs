@@ -109,8 +109,13 @@ impl Arch {
         Row::of(name).and_then(|row| self.number_in(row))
     }
 
+    /// Its calls, by number.
+    pub(super) fn calls(self) -> Calls {
+        Calls { arch: self, at: 0 }
+    }
+
     /// The number of the call in a row.
-    pub(super) fn number_in(self, row: Row) -> Option<u32> {
+    fn number_in(self, row: Row) -> Option<u32> {
         match NUMBERS.get(row.0) {
             Some(numbers) => match (self, numbers[self as usize]) {
                 (_, NONE) => None,
@@ -122,6 +127,61 @@ impl Arch {
         }
     }
 }
+
+/// The rows of an architecture's calls in the table, by number; those that are no calls of it after them.
+static IN_ORDER: [[u16; NUMBERS.len()]; 5] =
+    [in_order(0), in_order(1), in_order(2), in_order(3), in_order(4)];
+
+const fn in_order(arch: usize) -> [u16; NUMBERS.len()] {
+    let mut rows = [0; NUMBERS.len()];
+    let mut row = 0;
+    while row < rows.len() {
+        rows[row] = row as u16;
+        row += 1;
+    }
+    // Shell's sort: among the short ones that a compiler can run.
+    let mut gap = rows.len() / 2;
+    while gap > 0 {
+        let mut next = gap;
+        while next < rows.len() {
+            let (moved, mut at) = (rows[next], next);
+            while at >= gap && NUMBERS[rows[at - gap] as usize][arch] > NUMBERS[moved as usize][arch] {
+                rows[at] = rows[at - gap];
+                at -= gap;
+            }
+            rows[at] = moved;
+            next += 1;
+        }
+        gap /= 2;
+    }
+    rows
+}
+
+/// The calls of an architecture by number, each with its row. A loop and no chain of adapters, as what asks for it.
+#[derive(Debug)]
+pub(super) struct Calls {
+    arch: Arch,
+    at: usize,
+}
+
+impl Iterator for Calls {
+    type Item = (u32, Row);
+
+    fn next(&mut self) -> Option<(u32, Row)> {
+        while self.at < ROWS {
+            // What is not in the table comes after it.
+            let row = IN_ORDER[self.arch as usize].get(self.at).map_or(self.at, |row| usize::from(*row));
+            self.at += 1;
+            if let Some(number) = self.arch.number_in(Row(row)) {
+                return Some((number, Row(row)));
+            }
+        }
+        None
+    }
+}
+
+/// How many rows there are.
+pub(super) const ROWS: usize = NUMBERS.len() + ARM_PRIVATE.len();
 
 /// Where a call is among all: in the table, or after it when it is one of ARM's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +209,17 @@ impl Row {
     /// The row of a name that is likely to be this one or one of the next few.
     pub(super) fn of_near(self, name: &str) -> Option<Row> {
         const NEAR: usize = 4;
-        let near = self.0..NUMBERS.len().min(self.0 + NEAR);
-        near.into_iter().find(|row| name_in(*row) == name).map(Row).or_else(|| Row::of(name))
+        for row in self.0..NUMBERS.len().min(self.0 + NEAR) {
+            if name_in(row) == name {
+                return Some(Row(row));
+            }
+        }
+        Row::of(name)
+    }
+
+    /// Which of [`ROWS`] it is.
+    pub(super) fn index(self) -> usize {
+        self.0
     }
 
     /// The one after it.

@@ -196,6 +196,7 @@ fn a_bad_profile_names_the_field() {
             with(oci::SyscallRule { args: vec![arg(0, "EQ")], ..rule("SCMP_ACT_LOG") }),
             "syscalls[0].args[0].op",
         ),
+        (oci::Seccomp { syscalls: vec![rule("SCMP_ACT_LOG"); 32_768], ..base() }, "syscalls"),
     ] {
         let error = compile(&profile).unwrap_err();
         assert_eq!(error.field(), Some(format!("linux.seccomp.{field}").as_str()), "{error}");

@@ -8,7 +8,7 @@ use tinyd_sys::seccomp::{
     FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_TSYNC_ESRCH, FLAG_WAIT_KILLABLE_RECV,
 };
 
-use super::arch::{Arch, Row};
+use super::arch::{Arch, ROWS, Row};
 
 /// What the kernel is told: an action and its data.
 pub(super) type Return = u32;
@@ -54,6 +54,7 @@ pub(super) struct Policy {
     /// Whether calls that nobody named are refused.
     strict: bool,
     rules: Vec<Rule>,
+    named: Named,
 }
 
 impl Policy {
@@ -66,18 +67,19 @@ impl Policy {
         if default == Action::Notify {
             return Err(bad("defaultAction", "SCMP_ACT_NOTIFY would ask about its own supervisor's calls"));
         }
+        let rules = profile.syscalls.iter().enumerate();
+        let rules = rules.map(|(index, rule)| Rule::read(index, rule)).collect::<Result<Vec<_>>>()?;
         let mut policy = Policy {
             flags: flags(profile)?,
-            default: return_of("defaultErrnoRet", default, profile.default_errno_ret)?,
+            default: return_of(default, profile.default_errno_ret)
+                .map_err(|message| bad("defaultErrnoRet", message))?,
             strict: matches!(
                 default,
                 Action::Errno | Action::KillThread | Action::KillProcess | Action::Trap
             ),
-            rules: Vec::with_capacity(profile.syscalls.len()),
+            named: Named::of(&rules)?,
+            rules,
         };
-        for (index, rule) in profile.syscalls.iter().enumerate() {
-            policy.rules.push(Rule::read(index, rule)?);
-        }
         if profile.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY") {
             policy.flags |= FLAG_NEW_LISTENER;
             if policy.flags & FLAG_TSYNC != 0 {
@@ -96,7 +98,7 @@ impl Rule {
     fn read(index: usize, rule: &oci::SyscallRule) -> Result<Rule> {
         let field = |name: &str| format!("syscalls[{index}].{name}");
         let action: Action = rule.action.parse().map_err(|error| at(&field("action"), &error))?;
-        let then = return_of(&field("errnoRet"), action, rule.errno_ret)?;
+        let then = return_of(action, rule.errno_ret).map_err(|message| bad(&field("errnoRet"), message))?;
         if rule.names.is_empty() {
             return Err(bad(&field("names"), "names no system call"));
         }
@@ -106,12 +108,11 @@ impl Rule {
             let message = format!("SCMP_ACT_NOTIFY of {own} would stop the runtime itself");
             return Err(bad(&field("names"), message));
         }
-        let conditions: Vec<Condition> = rule
-            .args
-            .iter()
-            .enumerate()
-            .map(|(place, arg)| condition(&field(&format!("args[{place}]")), arg))
-            .collect::<Result<_>>()?;
+        let read = |(place, arg)| {
+            condition(arg)
+                .map_err(|(member, message)| bad(&field(&format!("args[{place}].{member}")), message))
+        };
+        let conditions: Vec<Condition> = rule.args.iter().enumerate().map(read).collect::<Result<_>>()?;
         Ok(Rule { calls: rows(&rule.names), cases: cases(conditions, then), then })
     }
 }
@@ -143,11 +144,12 @@ fn cases(conditions: Vec<Condition>, then: Return) -> Vec<Case> {
     }
 }
 
-fn condition(field: &str, arg: &oci::SyscallArg) -> Result<Condition> {
-    let op = arg.op.parse().map_err(|error| at(&format!("{field}.op"), &error))?;
+/// Reads a condition; the member that is wrong and why.
+fn condition(arg: &oci::SyscallArg) -> Result<Condition, (&'static str, String)> {
+    let op = arg.op.parse().map_err(|error: Error| ("op", error.message().to_owned()))?;
     match u8::try_from(arg.index) {
         Ok(index @ 0..=5) => Ok(Condition { index, op, value: arg.value, value_two: arg.value_two }),
-        _ => Err(bad(&format!("{field}.index"), format!("{} is not an argument: 0 to 5", arg.index))),
+        _ => Err(("index", format!("{} is not an argument: 0 to 5", arg.index))),
     }
 }
 
@@ -170,10 +172,11 @@ fn flags(profile: &oci::Seccomp) -> Result<u32> {
     })
 }
 
-fn return_of(field: &str, action: Action, errno: Option<u32>) -> Result<Return> {
+/// What the kernel is told; or what is wrong with the errno.
+fn return_of(action: Action, errno: Option<u32>) -> Result<Return, String> {
     let errno = errno.unwrap_or(ERRNO_DEFAULT);
     if errno > ERRNO_MAX {
-        return Err(bad(field, format!("{errno} is not an errno: 0 to {ERRNO_MAX}")));
+        return Err(format!("{errno} is not an errno: 0 to {ERRNO_MAX}"));
     }
     Ok(match action {
         Action::KillThread => 0,
@@ -214,52 +217,116 @@ pub(super) struct Verdicts(pub Vec<Step>);
 impl Verdicts {
     /// Applies a policy to an architecture.
     pub(super) fn of(policy: &Policy, arch: Arch) -> Verdicts {
-        // The number above, the rule below: sorted by number, then in the order of the rules.
-        let mut calls: Vec<u64> = Vec::with_capacity(512);
-        for (index, rule) in (0u64..).zip(&policy.rules) {
-            let numbers = rule.calls.iter().filter_map(|row| arch.number_in(*row));
-            calls.extend(numbers.map(|number| u64::from(number) << 32 | index));
-        }
-        calls.sort_unstable();
-        calls.dedup();
-        let mut steps = Vec::with_capacity(calls.len());
-        // The first number that nothing has been said of.
-        let mut open = 0;
-        for group in calls.chunk_by(|a, b| number_of(*a) == number_of(*b)) {
-            let number = number_of(group[0]);
-            if number > open {
-                push(&mut steps, open, Verdict::Always(policy.default));
+        let mut steps = Vec::with_capacity(256);
+        // The first number that nothing has been said of, and what the last step always returns.
+        let (mut open, mut last) = (0, None);
+        let mut rules = Vec::new();
+        let mut calls = arch.calls();
+        let mut call = calls.next();
+        while let Some((number, row)) = call {
+            call = calls.next();
+            policy.named.rules_of(row, &mut rules);
+            while let Some((_, row)) = call.filter(|(next, _)| *next == number) {
+                // Another name of the same call.
+                policy.named.rules_of(row, &mut rules);
+                rules.sort_unstable();
+                rules.dedup();
+                call = calls.next();
             }
-            push(&mut steps, number, verdict(policy, group));
+            if rules.is_empty() {
+                continue;
+            }
+            let plain = policy.plain(&rules);
+            if number > open || plain.is_none() || plain != last {
+                if number > open {
+                    push(&mut steps, open, Verdict::Always(policy.default));
+                }
+                push(&mut steps, number, policy.verdict(&rules));
+                last = plain;
+            }
             open = number + 1;
+            rules.clear();
         }
-        let beyond = if policy.strict && !calls.is_empty() { RETURN_ENOSYS } else { policy.default };
+        let beyond = if policy.strict && open > 0 { RETURN_ENOSYS } else { policy.default };
         push(&mut steps, open, Verdict::Always(beyond));
         Verdicts(steps)
     }
 }
 
-/// The number of a call and rule in one word.
-fn number_of(call: u64) -> u32 {
-    (call >> 32) as u32
+/// Which rules name a call. It is asked for each call of each architecture while a container starts: plain loops, since this program
+/// is compiled to be small.
+#[derive(Debug)]
+struct Named {
+    /// The first one's index and one more, by row, and [`Named::MORE`]; 0 is none.
+    first: [u16; ROWS],
+    /// The others, in order.
+    more: Vec<(Row, u16)>,
 }
 
-fn verdict(policy: &Policy, group: &[u64]) -> Verdict {
-    // A rule that says what happens anyway says nothing (runc leaves it out): it does not hide rules with arguments.
-    let rules = || {
-        group
-            .iter()
-            .map(|call| &policy.rules[*call as u32 as usize])
-            .filter(|rule| rule.then != policy.default)
-    };
-    if let Some(rule) = rules().find(|rule| rule.cases.is_empty()) {
-        return Verdict::Always(rule.then);
+impl Named {
+    /// Says that the first is not the only one.
+    const MORE: u16 = 1 << 15;
+
+    /// # Errors
+    /// More rules than can be counted here.
+    fn of(rules: &[Rule]) -> Result<Named> {
+        if rules.len() >= usize::from(Named::MORE) {
+            return Err(bad("syscalls", format!("{} rules are too many: at most 32767", rules.len())));
+        }
+        let mut named = Named { first: [0; ROWS], more: Vec::new() };
+        for (index, rule) in rules.iter().enumerate() {
+            let place = index as u16 + 1;
+            for row in &rule.calls {
+                let first = &mut named.first[row.index()];
+                if *first == 0 {
+                    *first = place;
+                } else if *first & !Named::MORE != place {
+                    *first |= Named::MORE;
+                    named.more.push((*row, place));
+                }
+            }
+        }
+        Ok(named)
     }
-    let cases: Vec<Case> = rules().flat_map(|rule| rule.cases.iter().cloned()).collect();
-    if cases.is_empty() {
-        Verdict::Always(policy.default)
-    } else {
-        Verdict::ByArguments(cases, policy.default)
+
+    /// Adds the indices of the rules that name a call.
+    fn rules_of(&self, row: Row, rules: &mut Vec<usize>) {
+        let first = self.first[row.index()];
+        if first != 0 {
+            rules.push(usize::from(first & !Named::MORE) - 1);
+        }
+        if first & Named::MORE != 0 {
+            for (other, place) in &self.more {
+                if *other == row {
+                    rules.push(usize::from(*place) - 1);
+                }
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// What the rules return, when that is one rule's word without conditions.
+    fn plain(&self, rules: &[usize]) -> Option<Return> {
+        match rules {
+            [rule] => self.rules.get(*rule).filter(|rule| rule.cases.is_empty()).map(|rule| rule.then),
+            _ => None,
+        }
+    }
+
+    /// What happens to a call that these rules name.
+    fn verdict(&self, rules: &[usize]) -> Verdict {
+        // A rule that says what happens anyway says nothing (runc leaves it out): it does not hide rules with arguments.
+        let rules = || rules.iter().map(|rule| &self.rules[*rule]).filter(|rule| rule.then != self.default);
+        if let Some(rule) = rules().find(|rule| rule.cases.is_empty()) {
+            return Verdict::Always(rule.then);
+        }
+        let cases: Vec<Case> = rules().flat_map(|rule| rule.cases.iter().cloned()).collect();
+        if cases.is_empty() {
+            Verdict::Always(self.default)
+        } else {
+            Verdict::ByArguments(cases, self.default)
+        }
     }
 }
 
