@@ -7,6 +7,7 @@
 pub mod config;
 pub mod error;
 pub mod id;
+pub mod json;
 pub mod oci;
 pub mod seccomp_profile;
 pub mod size;

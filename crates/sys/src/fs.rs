@@ -51,7 +51,9 @@ fn write_file(path: &Path, bytes: &[u8], durable: bool) -> Result<()> {
 /// # Errors
 /// EFBIG beyond the limit.
 pub fn read_limited(file: OwnedFd, limit_bytes: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // A file that says how long it is costs one buffer and two calls.
+    let said = rustix::fs::fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(said.min(limit_bytes) as usize + 1);
     File::from(file).take(limit_bytes + 1).read_to_end(&mut bytes).ask("read(fd)")?;
     if bytes.len() as u64 > limit_bytes {
         return Err(Error::new(

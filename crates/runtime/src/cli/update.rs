@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use tinyd_core::{Error, Result, oci, size};
+use tinyd_core::{Error, Result, json, oci, size};
 
 use super::{
     World,
@@ -125,7 +125,7 @@ fn read(from: &str) -> Result<oci::Resources> {
         let file = std::fs::File::open(from).map_err(failed)?;
         file.take(JSON_MAX).read_to_end(&mut text).map_err(failed)?;
     }
-    serde_json::from_slice(&text).map_err(|error| Error::invalid("--resources", error.to_string()))
+    json::read(&text).map_err(|error| Error::invalid("--resources", error.to_string()))
 }
 
 #[cfg(test)]

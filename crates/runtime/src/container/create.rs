@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tinyd_core::{Error, Kind, Result, oci, time::unix_nanos, wire};
+use tinyd_core::{Error, Kind, Result, json, oci, time::unix_nanos, wire};
 use tinyd_sys::fs;
 
 use super::{
@@ -221,17 +221,17 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<()> {
 
 /// Reads a configuration. To the readers of other runtimes `null` is what is not there.
 pub(super) fn parse(bytes: Vec<u8>) -> serde_json::Result<(oci::Spec, Vec<u8>)> {
-    let error = match serde_json::from_slice(&bytes) {
+    let error = match json::read(&bytes) {
         Ok(spec) => return Ok((spec, bytes)),
         Err(error) => error,
     };
-    let mut value: Value = serde_json::from_slice(&bytes)?;
+    let mut value: Value = json::read(&bytes)?;
     if !drop_nulls(&mut value) {
         return Err(error);
     }
     let bytes = serde_json::to_vec(&value)?;
     // From the bytes and not from the value: that would be a second reader of every type, a twentieth of the program.
-    Ok((serde_json::from_slice(&bytes)?, bytes))
+    Ok((json::read(&bytes)?, bytes))
 }
 
 /// Takes members away that are `null`; whether there were any.
@@ -292,7 +292,7 @@ mod tests {
         let process = spec.process.as_ref().unwrap();
         assert_eq!((process.args.len(), process.env.len(), spec.mounts.len()), (1, 0, 0));
         // What is kept is read by everybody.
-        assert_eq!(serde_json::from_slice::<oci::Spec>(&bytes).unwrap(), spec);
+        assert_eq!(json::read::<oci::Spec>(&bytes).unwrap(), spec);
         let error = parse(r#"{"mounts":7}"#.into()).unwrap_err();
         assert!(error.to_string().contains("line 1 column"), "{error}");
     }

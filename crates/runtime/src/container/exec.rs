@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tinyd_core::{Error, Kind, Result, oci, oci::Status};
+use tinyd_core::{Error, Kind, Result, json, oci, oci::Status};
 use tinyd_sys::{process, tty};
 
 use super::{
@@ -81,7 +81,6 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     if seen.status == Status::Paused && !options.ignore_paused {
         return Err(seen.refused(id, "cannot exec in a paused container (use --ignore-paused to override)"));
     }
-    let spec = place.spec()?;
     let caller = Caller::of_this_process()?;
     if (caller, seen.status) == (Caller::User, Status::Created) {
         // What waits there is this runtime, which nobody who is not root may look into.
@@ -90,7 +89,9 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
         );
         return Err(Error::new(Kind::WrongState, message));
     }
+    // Before the configuration is read: that is for the next life.
     seal::require_unwritable_image(caller)?;
+    let spec = place.spec()?;
     let added = added(&spec, options)?;
     if added.terminal && options.detach && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
@@ -168,7 +169,7 @@ fn read_process(path: &Path, options: &ExecOptions) -> Result<oci::Process> {
     let bytes = std::fs::read(path)
         .map_err(|error| kernel(&format!("--process: read {}", path.display()), &error))?;
     let mut process: oci::Process =
-        serde_json::from_slice(&bytes).map_err(|error| Error::invalid("--process", error.to_string()))?;
+        json::read(&bytes).map_err(|error| Error::invalid("--process", error.to_string()))?;
     process.terminal |= options.tty;
     Ok(process)
 }

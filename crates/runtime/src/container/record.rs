@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
-use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_core::{Error, Kind, Result, json, oci};
 use tinyd_sys::fs;
 
 use super::{
@@ -131,8 +131,7 @@ impl Place {
     /// `NotFound` when there is no such container.
     pub(super) fn read(&self) -> Result<Record> {
         let bytes = self.read_file(RECORD)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| kernel(&format!("read the record of {}", self.id), &error))
+        json::read(&bytes).map_err(|error| kernel(&format!("read the record of {}", self.id), &error))
     }
 
     /// Reads the configuration that the container was made from.
@@ -141,7 +140,7 @@ impl Place {
     /// `NotFound` when there is no such container.
     pub(super) fn spec(&self) -> Result<oci::Spec> {
         let bytes = self.read_file(CONFIG)?;
-        let mut spec = serde_json::from_slice(&bytes)
+        let mut spec = json::read(&bytes)
             .map_err(|error| kernel(&format!("read the configuration of {}", self.id), &error))?;
         annotations::apply(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok())?;
         Ok(spec)

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use tinyd_core::{Result, error::chain, oci};
+use tinyd_core::{Result, error::chain, json, oci};
 use tinyd_sys::ns::{Proc, flag};
 
 use super::{
@@ -61,7 +61,7 @@ pub(super) fn attend(
         sync.say(Phase::Hooked, b"", &[])?;
     }
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
-    warnings.extend(serde_json::from_slice::<Vec<String>>(&told).unwrap_or_default());
+    warnings.extend(json::read::<Vec<String>>(&told).unwrap_or_default());
     if !plan.hooks.at_creation() {
         *given = give_devices(plan, context.proc, pid)?;
     }

@@ -16,7 +16,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
-use tinyd_core::{Error, Kind, Result};
+use tinyd_core::{Error, Kind, Result, json};
 
 use super::kernel;
 
@@ -177,7 +177,7 @@ impl Sync {
         let mut bytes = vec![0; BYTES_MAX + 1];
         let (len, _) = self.receive(&mut bytes).ok()?;
         let (kind, body) = bytes.get(..len)?.split_first()?;
-        if *kind == FAILED { serde_json::from_slice(body).ok() } else { None }
+        if *kind == FAILED { json::read(body).ok() } else { None }
     }
 
     /// Hears the next thing; waits for it.
@@ -191,7 +191,7 @@ impl Sync {
         bytes.truncate(len);
         let Some((&kind, body)) = bytes.split_first() else { return Ok(Heard::Closed) };
         if kind == FAILED {
-            let told = serde_json::from_slice(body);
+            let told = json::read(body);
             return Ok(Heard::Failed(
                 told.unwrap_or_else(|_| Error::new(Kind::Internal, "a failure that cannot be read")),
             ));

@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path},
 };
 
-use tinyd_core::{Error, Kind, oci, wire};
+use tinyd_core::{Error, Kind, json, oci, wire};
 use tinyd_sys::{mount::Attr, ns::flag};
 
 use super::{
@@ -22,9 +22,9 @@ use crate::{caller::Caller, cgroup, seccomp};
 /// # Panics
 /// When a promise is broken.
 pub fn config(bytes: &[u8]) {
-    let Ok(spec) = serde_json::from_slice::<oci::Spec>(bytes) else { return };
+    let Ok(spec) = json::read::<oci::Spec>(bytes) else { return };
     let written = serde_json::to_vec(&spec).expect("a configuration can be written");
-    assert_eq!(serde_json::from_slice::<oci::Spec>(&written).ok().as_ref(), Some(&spec));
+    assert_eq!(json::read::<oci::Spec>(&written).ok().as_ref(), Some(&spec));
     for (caller, flags) in [(Caller::Machine, 0), (Caller::Namespace { mounts: true }, 3), (Caller::User, 6)]
     {
         let (terminal, idmap_root, no_pivot) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);

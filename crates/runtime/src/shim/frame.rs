@@ -9,7 +9,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use tinyd_core::wire::{self, FrameKind, HEAD_BYTES, Message, Request};
+use tinyd_core::{
+    json,
+    wire::{self, FrameKind, HEAD_BYTES, Message, Request},
+};
 use tinyd_sys::{Result, socket};
 
 /// How many bytes are asked for when nothing is known of what comes.
@@ -111,7 +114,7 @@ impl Inbox {
         let whole = HEAD_BYTES + usize::try_from(len).unwrap_or(usize::MAX - HEAD_BYTES);
         let Some(payload) = rest.get(HEAD_BYTES..whole) else { return Ok(None) };
         let frame = match kind {
-            FrameKind::Json => Frame::Request(serde_json::from_slice(payload)?),
+            FrameKind::Json => Frame::Request(json::read(payload)?),
             FrameKind::Stdin => Frame::Stdin(payload.to_vec()),
             FrameKind::StdinEnd => Frame::StdinEnd,
             FrameKind::Stdout | FrameKind::Stderr => return Err(Broken::Kind(kind)),

@@ -238,7 +238,7 @@ fn who_may_not_execute_its_program_and_is_killed_for_it_has_not_run() {
     let dir = bundle.dir.to_str().unwrap();
     bundle.tinyrun(&["run", "-d", "-b", dir, &bundle.id]).says("");
     let record = bundle.dir.join("records").join(&bundle.id).join("config.json");
-    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    let mut kept: serde_json::Value = tinyd_core::json::read(&fs::read(&record).unwrap()).unwrap();
     kept["linux"]["seccomp"] = killed;
     fs::write(&record, kept.to_string()).unwrap();
     let exec = |flags: &[&str]| bundle.tinyrun(&[&["exec"], flags, &[&bundle.id, "true"]].concat());

@@ -48,7 +48,7 @@ impl Bundle {
         make_root(&dir.join("rootfs"));
         let made = Command::new(tinyrun()).args(["spec", "--bundle"]).arg(&dir).status().unwrap();
         assert!(made.success());
-        let mut spec: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
+        let mut spec: Value = tinyd_core::json::read(&fs::read(dir.join("config.json")).unwrap()).unwrap();
         spec["process"]["terminal"] = json!(false);
         Bundle { id, dir, spec }
     }

@@ -293,7 +293,7 @@ fn a_creation_that_was_killed_has_no_part_in_another_containers_cgroup() {
     bundle.tinyrun(&["start", &bundle.id]).says("");
     let records = bundle.dir.join("records");
     let text = fs::read(records.join(&bundle.id).join("state.json")).unwrap();
-    let mut record: Value = serde_json::from_slice(&text).unwrap();
+    let mut record: Value = tinyd_core::json::read(&text).unwrap();
     record["process"] = Value::Null;
     let other = records.join("test-killed-creation");
     fs::create_dir(&other).unwrap();

@@ -38,7 +38,7 @@ impl User {
         fs::remove_file(user.bundle.dir.join("config.json")).unwrap();
         user.tinyrun(&["spec", "--rootless", "--bundle", user.dir()]).says("");
         let text = fs::read(user.bundle.dir.join("config.json")).unwrap();
-        user.bundle.spec = serde_json::from_slice(&text).unwrap();
+        user.bundle.spec = tinyd_core::json::read(&text).unwrap();
         user.bundle.spec["process"]["terminal"] = json!(false);
         user
     }

@@ -28,7 +28,7 @@ pub(crate) fn asked(listener: &UnixListener) -> (Vec<OwnedFd>, Value) {
     let mut asked = [PollFd::new(&fds[0], PollFlags::IN)];
     let patience = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
     assert_eq!(rustix::event::poll(&mut asked, Some(&patience)), Ok(1), "nobody asks");
-    (fds, serde_json::from_slice(&told).unwrap())
+    (fds, tinyd_core::json::read(&told).unwrap())
 }
 
 /// Descriptors that the next one sends, and what is told about them.

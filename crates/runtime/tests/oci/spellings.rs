@@ -70,7 +70,7 @@ fn options_of_the_whole_command_are_checked() {
     let log = bundle.dir.join("log");
     let to_file = format!("file:{}", log.display());
     bundle.tinyrun(&["--log", &to_file, "--log-format=json", "state", "none"]).fails(1, "does not exist");
-    let line: serde_json::Value = serde_json::from_slice(&fs::read(&log).unwrap()).unwrap();
+    let line: serde_json::Value = tinyd_core::json::read(&fs::read(&log).unwrap()).unwrap();
     assert_eq!(line["level"], json!("error"));
 }
 

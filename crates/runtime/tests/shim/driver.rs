@@ -120,7 +120,7 @@ impl Shim {
     /// What the file says that is written before anyone is told.
     pub(crate) fn exit_file(&self) -> Option<Exit> {
         let bytes = std::fs::read(self.dir.join(wire::EXIT_FILE)).ok()?;
-        Some(serde_json::from_slice(&bytes).unwrap())
+        Some(tinyd_core::json::read(&bytes).unwrap())
     }
 
     /// The texts of the log's entries of one stream, put together.
@@ -280,7 +280,7 @@ impl Client {
     pub(crate) fn message(&mut self) -> Option<Message> {
         let (kind, payload) = self.next()?;
         assert_eq!(kind, FrameKind::Json);
-        Some(serde_json::from_slice(&payload).unwrap())
+        Some(tinyd_core::json::read(&payload).unwrap())
     }
 
     pub(crate) fn ask(&mut self, request: &Request) -> Message {
@@ -311,7 +311,7 @@ impl Client {
             match self.next() {
                 Some((FrameKind::Stdout, bytes)) => out.extend(bytes),
                 Some((FrameKind::Stderr, bytes)) => err.extend(bytes),
-                Some((FrameKind::Json, json)) => match serde_json::from_slice(&json).unwrap() {
+                Some((FrameKind::Json, json)) => match tinyd_core::json::read(&json).unwrap() {
                     Message::Exited(exit) => return (text(out), text(err), Some(exit)),
                     other => panic!("{other:?}"),
                 },
