@@ -8,6 +8,7 @@ mod host;
 mod image;
 mod leaks;
 mod output;
+pub mod promises;
 mod pty;
 mod sandbox;
 mod wait;

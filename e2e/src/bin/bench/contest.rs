@@ -9,9 +9,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tinyd_e2e::{Host, Sandbox, bin_dir, busybox, helper};
+use tinyd_e2e::{
+    Host, Sandbox, bin_dir, busybox, helper,
+    promises::{middle, say, shuffle},
+};
 
-use crate::{Failure, say, verbs::Living};
+use crate::{Failure, verbs::Living};
 
 /// A command of the contest: the words, or nothing when it measures itself.
 pub(crate) type Entry = Box<dyn Fn(usize) -> Vec<String>>;
@@ -225,15 +228,6 @@ fn with_default_profile(bundle: &str, dir: &Path) -> Result<String, Failure> {
     Ok(dir.display().to_string())
 }
 
-/// A permutation that differs from round to round and is the same from run to run.
-fn shuffle(order: &mut [usize], round: usize) {
-    let mut state = round as u64 + 1;
-    for at in (1..order.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(at, (state >> 33) as usize % (at + 1));
-    }
-}
-
 /// An OCI bundle that runs /bin/true with limits, from what crun or runc write as a beginning.
 pub(crate) fn make_bundle(dir: &Path, rootfs: &str) -> Result<String, Failure> {
     fs::create_dir_all(dir)?;
@@ -276,12 +270,6 @@ impl Middle {
         let (half, swing) = (values.len() / 2, values.len().isqrt());
         Middle { median: at(half), low: at(half.saturating_sub(swing)), high: at(half + swing) }
     }
-}
-
-pub(crate) fn middle(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 pub(crate) fn table(times: &BTreeMap<&str, Vec<f64>>) {

@@ -6,11 +6,14 @@
 mod contest;
 mod verbs;
 
-use std::{fs, io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
-use tinyd_e2e::Sandbox;
+use tinyd_e2e::{
+    Sandbox,
+    promises::{Promises, kib, middle, say},
+};
 
-use self::contest::{Contest, middle, table};
+use self::contest::{Contest, table};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -24,10 +27,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn measure(rounds: usize) -> Result<bool, Failure> {
@@ -77,30 +76,6 @@ fn measure(rounds: usize) -> Result<bool, Failure> {
     Ok(promises.kept)
 }
 
-/// What is promised, told as it is measured.
-#[derive(Debug)]
-struct Promises {
-    kept: bool,
-}
-
-impl Default for Promises {
-    fn default() -> Self {
-        Promises { kept: true }
-    }
-}
-
-impl Promises {
-    fn at_most(&mut self, what: &str, found: Option<f64>, limit: f64) {
-        let Some(found) = found else {
-            say(&format!("{what:48} not measured: a side is not installed"));
-            return;
-        };
-        let kept = found <= limit;
-        self.kept &= kept;
-        say(&format!("{what:48}{found:9.2}  at most {limit:<7} {}", if kept { "kept" } else { "BROKEN" }));
-    }
-}
-
 /// Starts many containers; the proportional set sizes of their shims in KiB.
 fn many(sandbox: &Sandbox, count: usize) -> Result<Vec<f64>, Failure> {
     for n in 0..count {
@@ -112,14 +87,4 @@ fn many(sandbox: &Sandbox, count: usize) -> Result<Vec<f64>, Failure> {
             kib(shim, "smaps_rollup", "Pss:")
         })
         .collect()
-}
-
-/// A line of kilobytes of a file of a process.
-fn kib(pid: u32, file: &str, field: &str) -> Result<f64, Failure> {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .ok_or_else(|| format!("no {field} of {pid}"))?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

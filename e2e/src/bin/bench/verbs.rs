@@ -8,11 +8,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tinyd_e2e::promises::kib;
 
 use crate::{
     Failure,
     contest::{Entry, make_bundle},
-    kib,
 };
 
 /// A runtime with a container that sleeps.
