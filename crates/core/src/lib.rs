@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod error;
+pub mod health;
 pub mod id;
 pub mod json;
 pub mod oci;

@@ -119,6 +119,12 @@ pub enum Request {
     ///
     /// Without a terminal, three descriptors come with the frame: its standard input, output and error.
     Exec(Box<ExecPlan>),
+    /// Send a signal to the process of this connection's [`Request::Exec`], once it runs its program; no answer, and nothing happens
+    /// when there is none.
+    SignalExec {
+        /// 1 to 64.
+        number: i32,
+    },
     /// Send a signal to the first process, through its pidfd. Answer: [`Message::Done`]. SIGKILL thaws a paused container, so that
     /// it takes effect.
     Signal {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tinyd_core::{
     ContainerId, Error, Exit, State,
     config::{ContainerConfig, Mount, NetworkConfig, Port, User},
+    health::{Health, HealthStatus},
 };
 use tokio::sync::mpsc;
 
@@ -158,6 +159,8 @@ pub struct ContainerSummary {
     pub state: State,
     /// Whether the kernel has killed one of its processes for memory.
     pub oom: bool,
+    /// Its health, where that is asked for.
+    pub health: Option<HealthStatus>,
     /// Published ports.
     pub ports: Vec<Port>,
     /// Volumes, bind mounts, tmpfs.
@@ -196,6 +199,8 @@ pub struct ContainerDetails {
     pub state: State,
     /// Whether the kernel has killed one of its processes for memory.
     pub oom: bool,
+    /// Its health, where that is asked for.
+    pub health: Option<Health>,
     /// Its place on a network.
     pub endpoint: EndpointView,
     /// Where its log is.

@@ -10,7 +10,8 @@ use std::{
 use tinyd_core::{
     Error, Kind, Name, Result,
     config::{
-        ContainerConfig, MountSource, NetworkMode, SeccompChoice, Ulimit, UsernsChoice, check_argv, check_env,
+        ContainerConfig, Healthcheck, MountSource, NetworkMode, SeccompChoice, Ulimit, UsernsChoice,
+        check_argv, check_env,
     },
     size,
 };
@@ -49,6 +50,23 @@ fn command(config: &ContainerConfig) -> Result<()> {
     check_env("-e", &config.env)?;
     if let Some(workdir) = &config.workdir {
         check_workdir(workdir)?;
+    }
+    config.healthcheck.as_ref().map_or(Ok(()), health)
+}
+
+fn health(check: &Healthcheck) -> Result<()> {
+    if let Some(test) = &check.test {
+        check_argv("--health-cmd", &test.words())?;
+    }
+    for (option, given) in [
+        ("--health-interval", check.interval_ms),
+        ("--health-timeout", check.timeout_ms),
+        ("--health-start-interval", check.start_interval_ms),
+        ("--health-retries", check.retries.map(u64::from)),
+    ] {
+        if given == Some(0) {
+            return Err(Error::invalid(option, "0 is too little: at least 1 (times: 1ms)"));
+        }
     }
     Ok(())
 }

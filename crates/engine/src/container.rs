@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tinyd_core::{
     ContainerId, Error, Event, Exit, Kind, Result, State,
+    health::Check,
     time::unix_nanos,
     wire::{Request, Status},
 };
@@ -12,6 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Inner, files,
@@ -47,6 +49,8 @@ pub(crate) enum Input {
     Shim(u32, Box<Status>),
     /// Its shim has ended.
     ShimGone(u32),
+    /// A check of its health has been made, in this run.
+    Checked(u32, Check),
 }
 
 /// Where an answer goes.
@@ -64,6 +68,8 @@ pub(crate) struct Live {
     pub(crate) shim: Shim,
     /// Ends when the shim does.
     pub(crate) follower: JoinHandle<()>,
+    /// Looks after the container's health, where that is asked for; ends when this is dropped.
+    pub(crate) _doctor: Option<AbortOnDropHandle<()>>,
 }
 
 /// The owner.
@@ -145,8 +151,9 @@ impl Owner {
             }
             Input::Shim(run, status) if run == self.run => return self.told(*status).await,
             Input::ShimGone(run) if run == self.run => return self.shim_gone().await,
+            Input::Checked(run, check) if run == self.run => self.checked(check),
             // From a run that is over.
-            Input::Shim(..) | Input::ShimGone(_) => {}
+            Input::Shim(..) | Input::ShimGone(_) | Input::Checked(..) => {}
         }
         After::Stays
     }

@@ -21,7 +21,7 @@ use crate::{
     api::{Attachment, ExecConfig, Input, Output, WindowSize},
     attach::{INPUT, OUTPUT},
     blocking, check,
-    conn::{Conn, out_of_turn},
+    conn::{Conn, ConnWriter, out_of_turn},
     container::now,
     files::failed,
     handle::Handle,
@@ -43,7 +43,8 @@ pub(crate) async fn exec(inner: &Arc<Inner>, who: &str, exec: ExecConfig) -> Res
     }
 }
 
-async fn run(inner: &Arc<Inner>, handle: &Handle, exec: ExecConfig) -> Result<Attachment> {
+/// The same, in a container that was found.
+pub(crate) async fn run(inner: &Arc<Inner>, handle: &Handle, exec: ExecConfig) -> Result<Attachment> {
     check::check_exec(&exec)?;
     if let state @ State::Paused { .. } = handle.require_alive("exec in")? {
         return Err(handle.wrong_state("exec in", state));
@@ -64,7 +65,8 @@ async fn run(inner: &Arc<Inner>, handle: &Handle, exec: ExecConfig) -> Result<At
     };
     let (to_client, output) = mpsc::channel(OUTPUT);
     let (input, from_client) = mpsc::channel(INPUT);
-    let feeding = tokio::spawn(feed(ends.input, from_client, ends.terminal.clone()));
+    let (conn, writer) = conn.split()?;
+    let feeding = tokio::spawn(feed(ends.input, from_client, ends.terminal.clone(), writer));
     let detach = exec.detach;
     tokio::spawn(async move {
         relay(conn, ends.output, to_client, detach).await;
@@ -141,11 +143,12 @@ fn resize(terminal: &Stream, size: WindowSize) {
     let _ = tcsetwinsize(terminal.as_fd(), size);
 }
 
-/// From the client to the process. Signals are for containers only: an exec with a terminal gets them as characters.
+/// From the client to the process.
 async fn feed(
     mut input: Option<Arc<Stream>>,
     mut from_client: mpsc::Receiver<Input>,
     terminal: Option<Arc<Stream>>,
+    mut supervisor: ConnWriter,
 ) {
     const END_OF_TRANSMISSION: &[u8] = b"\x04";
     while let Some(message) = from_client.recv().await {
@@ -167,7 +170,11 @@ async fn feed(
                     resize(terminal, size);
                 }
             }
-            (Input::Data(_) | Input::End, None) | (Input::Signal(_), _) => {}
+            (Input::Signal(number), _) => {
+                // One that comes too late is for nobody.
+                let _ = supervisor.tell(&Request::SignalExec { number }).await;
+            }
+            (Input::Data(_) | Input::End, None) => {}
         }
     }
 }

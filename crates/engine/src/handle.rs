@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tinyd_core::{Error, Exit, Kind, Result, State};
+use tinyd_core::{Error, Exit, Kind, Result, State, health::Health};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     /// Whether the kernel has killed one of its processes for memory, in its last run.
     pub(crate) oom: bool,
+    /// Its health in this run, as far as this daemon has seen it; `None` when nobody asks.
+    pub(crate) health: Option<Health>,
     /// How often it has been started.
     pub(crate) starts: u32,
     /// Whether it has the host's user namespace although its record has a range.
@@ -37,6 +39,7 @@ impl Default for View {
         View {
             state: State::Created,
             oom: false,
+            health: None,
             starts: 0,
             host_userns: false,
             warnings: Vec::new(),

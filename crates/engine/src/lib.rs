@@ -16,6 +16,7 @@ mod exec;
 mod failpoint;
 mod files;
 mod handle;
+mod health;
 mod host;
 mod images;
 mod info;

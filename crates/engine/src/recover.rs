@@ -119,7 +119,7 @@ async fn adopt(owner: &mut Owner, shim: Shim, state: State, oom: bool) -> Result
     });
     match follow(&shim, owner.run, owner.inbox.clone()).await {
         Ok((_, follower)) => {
-            owner.live = Some(Live { shim, follower });
+            owner.live = Some(Live { shim, follower, _doctor: owner.doctor() });
             Ok(true)
         }
         // It has ended between two questions.

@@ -186,7 +186,7 @@ impl Owner {
             view.starts += 1;
             view.host_userns = host_userns;
         });
-        self.live = Some(Live { shim, follower });
+        self.live = Some(Live { shim, follower, _doctor: self.doctor() });
         step("engine.running")?;
         self.on(Event::Started { pid: created.pid, at_unix_nanos })?;
         let warnings = ground.warnings.into_iter().chain(created.warnings).collect();

@@ -8,6 +8,7 @@ mod cli;
 mod daemon;
 mod faults;
 mod harness;
+mod health;
 mod images;
 mod isolation;
 mod limits;

@@ -1,6 +1,7 @@
 //! What a user asked for: the definition of a container, a network, a volume. Written once as `config.json`,
 //! never changed by what happens later.
 
+mod health;
 mod mount;
 mod port;
 mod process;
@@ -8,6 +9,7 @@ mod user;
 
 use std::collections::BTreeMap;
 
+pub use health::{HealthTest, Healthcheck};
 pub use mount::{DevicePair, Mount, MountSource};
 pub use port::{Port, Protocol};
 pub use process::{
@@ -68,6 +70,8 @@ pub struct ContainerConfig {
     pub stop_signal: Option<StopSignal>,
     /// How long `stop` waits before SIGKILL, in seconds; 10 when absent.
     pub stop_timeout_secs: Option<u32>,
+    /// How its health is found out; as the image says when absent.
+    pub healthcheck: Option<Healthcheck>,
 }
 
 /// Limits of a container. `None` is no limit of its own.

@@ -2,7 +2,10 @@
 
 use tinyd_core::{
     Error, Name, Result,
-    config::{ContainerConfig, Environment, Mount, MountSource, Port, Protocol, Signal, User},
+    config::{
+        ContainerConfig, Environment, HealthTest, Healthcheck, Mount, MountSource, Port, Protocol, Signal,
+        User,
+    },
 };
 use tinyd_image::config::RunConfig;
 
@@ -24,6 +27,7 @@ pub(super) fn settle(config: &mut ContainerConfig, image: &RunConfig) -> Result<
     if config.stop_signal.is_none() && !image.stop_signal.is_empty() {
         config.stop_signal = Some(Signal::parse("--stop-signal", &image.stop_signal).map_err(of_image)?);
     }
+    health(config, image)?;
     publish(config, image)?;
     mounts(config, image)
 }
@@ -49,6 +53,35 @@ fn environment(config: &mut ContainerConfig, image: &RunConfig) {
     let mut env = Environment::default();
     image.env.iter().chain(&config.env).for_each(|entry| env.set(entry));
     config.env = env.into_entries();
+}
+
+/// What the user does not say of the check is the image's, part by part. A line is for the image's shell.
+fn health(config: &mut ContainerConfig, image: &RunConfig) -> Result<()> {
+    let of_image = match &image.healthcheck {
+        Some(check) => health_of(check).map_err(of_image)?,
+        None => Healthcheck::default(),
+    };
+    let mut check = config.healthcheck.take().unwrap_or_default().or(of_image);
+    if let Some(HealthTest::Shell(line)) = &check.test
+        && !image.shell.is_empty()
+    {
+        check.test = Some(HealthTest::Exec([&image.shell[..], std::slice::from_ref(line)].concat()));
+    }
+    config.healthcheck = Some(check).filter(|check| check.test.is_some());
+    Ok(())
+}
+
+fn health_of(check: &tinyd_image::config::Healthcheck) -> Result<Healthcheck> {
+    let millis =
+        |nanos: i64| u64::try_from(nanos).ok().map(|nanos| nanos / 1_000_000).filter(|millis| *millis > 0);
+    Ok(Healthcheck {
+        test: HealthTest::parse("Healthcheck", &check.test)?,
+        interval_ms: millis(check.interval),
+        timeout_ms: millis(check.timeout),
+        start_period_ms: millis(check.start_period),
+        start_interval_ms: millis(check.start_interval),
+        retries: u32::try_from(check.retries).ok().filter(|retries| *retries > 0),
+    })
 }
 
 /// Builders wrote relative ones: they count from the root.
@@ -167,6 +200,36 @@ mod tests {
         assert_eq!((own.workdir.as_deref(), own.user.unwrap().to_string()), (Some("/w"), "0".into()));
         assert_eq!((own.labels["a"].as_str(), own.labels["b"].as_str()), ("mine", "image"));
         assert_eq!(own.stop_signal, Some(Signal::TERM));
+    }
+
+    #[test]
+    fn a_health_check_is_the_users_and_then_the_images() {
+        let image: RunConfig = serde_json::from_str(
+            r#"{ "Healthcheck": { "Test": ["CMD-SHELL", "a | b"], "Interval": 7000000000, "Retries": 2 }, "Shell": ["/bin/ash", "-ec"] }"#,
+        )
+        .unwrap();
+        let settled = |own: Option<Healthcheck>| {
+            let mut config = ContainerConfig { healthcheck: own, ..ContainerConfig::default() };
+            settle(&mut config, &image).unwrap();
+            config.healthcheck.unwrap()
+        };
+        let of_image = settled(None);
+        let words = ["/bin/ash", "-ec", "a | b"].map(str::to_owned).to_vec();
+        assert_eq!(of_image.test, Some(HealthTest::Exec(words)));
+        assert_eq!(
+            (of_image.interval_ms, of_image.retries, of_image.timeout_ms),
+            (Some(7000), Some(2), None)
+        );
+        let own = Healthcheck { retries: Some(9), interval_ms: None, ..Healthcheck::default() };
+        assert_eq!(
+            (settled(Some(own.clone())).retries, settled(Some(own)).interval_ms),
+            (Some(9), Some(7000))
+        );
+        let off = Healthcheck { test: Some(HealthTest::None), ..Healthcheck::default() };
+        assert!(!settled(Some(off)).is_on());
+        let bad = serde_json::from_str(r#"{ "Healthcheck": { "Test": ["RUN"] } }"#).unwrap();
+        let error = settle(&mut ContainerConfig::default(), &bad).unwrap_err();
+        assert_eq!(error.field(), Some("Healthcheck"));
     }
 
     #[test]

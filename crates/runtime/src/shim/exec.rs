@@ -10,7 +10,10 @@ use tinyd_core::{
     Error, Kind, Result,
     wire::{ExecPlan, Message},
 };
-use tinyd_sys::poll::{Interest, Poll, Watch};
+use tinyd_sys::{
+    poll::{Interest, Poll, Watch},
+    process,
+};
 
 use super::{
     Shim,
@@ -114,6 +117,15 @@ impl Shim {
                 }
             }
             Err(error) => client.say(&Message::Failed(error)),
+        }
+    }
+
+    /// Sends a signal to the process of client `index`. It is this process's child, and its number its own until it is reaped here.
+    pub(super) fn signal_exec(&mut self, index: usize, number: i32) {
+        let pid = self.clients.get_mut(index).and_then(|client| client.exec);
+        if let Some(pid) = pid.filter(|_| (1..=64).contains(&number)) {
+            // One that has ended takes no more.
+            let _ = process::kill(pid, number);
         }
     }
 

@@ -71,6 +71,7 @@ impl Shim {
             Request::Create(plan) => return self.create(index, *plan),
             Request::Start => return self.start(index),
             Request::Exec(plan) => return self.exec(index, *plan),
+            Request::SignalExec { number } => return self.signal_exec(index, number),
             Request::Destroy => return self.destroy(index),
             Request::Attach { stdin } => self.attach(index, stdin),
             Request::Watch => Ok(self.watch(index)),

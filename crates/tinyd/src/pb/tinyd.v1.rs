@@ -209,6 +209,57 @@ pub struct ContainerConfig {
     /// Whether each port that the image exposes, and that ports does not have, gets a free port of the host.
     #[prost(bool, tag = "24")]
     pub publish_all: bool,
+    /// How its health is found out; what is absent is the image's.
+    #[prost(message, optional, tag = "26")]
+    pub healthcheck: ::core::option::Option<Healthcheck>,
+}
+/// How a container's health is found out. Times are in milliseconds, from 1 on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Healthcheck {
+    /// What is run: \["CMD", program, arguments…\], \["CMD-SHELL", line\], or \["NONE"\] for nothing; empty is the image's.
+    #[prost(string, repeated, tag = "1")]
+    pub test: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Between the end of one check and the beginning of the next; absent is the image's, or 30 s.
+    #[prost(uint64, optional, tag = "2")]
+    pub interval_ms: ::core::option::Option<u64>,
+    /// Until a check counts as failed, and its command is killed; absent is the image's, or 30 s.
+    #[prost(uint64, optional, tag = "3")]
+    pub timeout_ms: ::core::option::Option<u64>,
+    /// From the container's start on, the time in which failures do not count; absent is the image's, or 0. May be 0.
+    #[prost(uint64, optional, tag = "4")]
+    pub start_period_ms: ::core::option::Option<u64>,
+    /// As interval_ms, in the start period; absent is the image's, or 5 s.
+    #[prost(uint64, optional, tag = "5")]
+    pub start_interval_ms: ::core::option::Option<u64>,
+    /// How many failures in a row make it unhealthy, at least 1; absent is the image's, or 3.
+    #[prost(uint32, optional, tag = "6")]
+    pub retries: ::core::option::Option<u32>,
+}
+/// What is known of a container's health.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Health {
+    /// How many checks have failed in a row.
+    #[prost(uint32, tag = "1")]
+    pub failing_streak: u32,
+    /// The last checks, the oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub checks: ::prost::alloc::vec::Vec<HealthCheckResult>,
+}
+/// What one check found.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealthCheckResult {
+    /// When it began, in nanoseconds since the epoch.
+    #[prost(int64, tag = "1")]
+    pub begun_unix_nanos: i64,
+    /// When it ended.
+    #[prost(int64, tag = "2")]
+    pub ended_unix_nanos: i64,
+    /// How its command ended: 0 is healthy; -1 when it took too long or could not be run.
+    #[prost(int32, tag = "3")]
+    pub exit_code: i32,
+    /// The beginning of what it printed.
+    #[prost(string, tag = "4")]
+    pub output: ::prost::alloc::string::String,
 }
 /// How a container's first process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -244,6 +295,9 @@ pub struct State {
     /// Whether the kernel has killed one of its processes for memory.
     #[prost(bool, tag = "5")]
     pub oom: bool,
+    /// Its health in this run, or in the last.
+    #[prost(enumeration = "HealthStatus", tag = "6")]
+    pub health: i32,
 }
 /// A terminal's size in characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -280,6 +334,43 @@ impl Protocol {
         match value {
             "PROTOCOL_TCP" => Some(Self::Tcp),
             "PROTOCOL_UDP" => Some(Self::Udp),
+            _ => None,
+        }
+    }
+}
+/// Whether a container does what it is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HealthStatus {
+    /// Nobody asks.
+    None = 0,
+    /// Nobody knows yet.
+    Starting = 1,
+    /// The last check went well, or too few have failed since.
+    Healthy = 2,
+    /// Too many checks have failed in a row.
+    Unhealthy = 3,
+}
+impl HealthStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::None => "HEALTH_STATUS_NONE",
+            Self::Starting => "HEALTH_STATUS_STARTING",
+            Self::Healthy => "HEALTH_STATUS_HEALTHY",
+            Self::Unhealthy => "HEALTH_STATUS_UNHEALTHY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HEALTH_STATUS_NONE" => Some(Self::None),
+            "HEALTH_STATUS_STARTING" => Some(Self::Starting),
+            "HEALTH_STATUS_HEALTHY" => Some(Self::Healthy),
+            "HEALTH_STATUS_UNHEALTHY" => Some(Self::Unhealthy),
             _ => None,
         }
     }
@@ -619,6 +710,9 @@ pub struct InspectResponse {
     /// How often it has been started.
     #[prost(uint32, tag = "12")]
     pub starts: u32,
+    /// Its health in this run, or in the last; absent when nobody asks.
+    #[prost(message, optional, tag = "13")]
+    pub health: ::core::option::Option<Health>,
 }
 /// A container's place on a network.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

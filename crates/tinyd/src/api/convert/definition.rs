@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use tinyd_core::{
     Error, Name, Result,
     config::{
-        ContainerConfig, DevicePair, Mount, MountSource, NetworkMode, Port, Protocol, Resources,
-        SeccompChoice, Security, Signal, Ulimit, User, UsernsChoice,
+        ContainerConfig, DevicePair, HealthTest, Healthcheck, Mount, MountSource, NetworkMode, Port,
+        Protocol, Resources, SeccompChoice, Security, Signal, Ulimit, User, UsernsChoice,
     },
 };
 
@@ -40,6 +40,7 @@ impl From<&ContainerConfig> for pb::ContainerConfig {
             stop_signal: config.stop_signal.map(Signal::number),
             stop_timeout_secs: config.stop_timeout_secs,
             publish_all: config.publish_all,
+            healthcheck: config.healthcheck.as_ref().map(pb::Healthcheck::from),
         }
     }
 }
@@ -72,6 +73,35 @@ impl TryFrom<pb::ContainerConfig> for ContainerConfig {
             stop_signal: config.stop_signal.map(|number| signal("--stop-signal", number)).transpose()?,
             stop_timeout_secs: config.stop_timeout_secs,
             publish_all: config.publish_all,
+            healthcheck: config.healthcheck.map(Healthcheck::try_from).transpose()?,
+        })
+    }
+}
+
+impl From<&Healthcheck> for pb::Healthcheck {
+    fn from(check: &Healthcheck) -> Self {
+        pb::Healthcheck {
+            test: check.test.as_ref().map(HealthTest::words).unwrap_or_default(),
+            interval_ms: check.interval_ms,
+            timeout_ms: check.timeout_ms,
+            start_period_ms: check.start_period_ms,
+            start_interval_ms: check.start_interval_ms,
+            retries: check.retries,
+        }
+    }
+}
+
+impl TryFrom<pb::Healthcheck> for Healthcheck {
+    type Error = Error;
+
+    fn try_from(check: pb::Healthcheck) -> Result<Self> {
+        Ok(Healthcheck {
+            test: HealthTest::parse("--health-cmd", &check.test)?,
+            interval_ms: check.interval_ms,
+            timeout_ms: check.timeout_ms,
+            start_period_ms: check.start_period_ms,
+            start_interval_ms: check.start_interval_ms,
+            retries: check.retries,
         })
     }
 }

@@ -6,8 +6,8 @@ use proptest::{collection::vec, option, prelude::*};
 use tinyd_core::{
     Name,
     config::{
-        ContainerConfig, DevicePair, Mount, MountSource, NetworkMode, Port, Protocol, Resources,
-        SeccompChoice, Security, Signal, Ulimit, User, UsernsChoice,
+        ContainerConfig, DevicePair, HealthTest, Healthcheck, Mount, MountSource, NetworkMode, Port,
+        Protocol, Resources, SeccompChoice, Security, Signal, Ulimit, User, UsernsChoice,
     },
 };
 
@@ -87,6 +87,23 @@ fn security() -> impl Strategy<Value = Security> {
     )
 }
 
+fn healthcheck() -> impl Strategy<Value = Healthcheck> {
+    let test = prop_oneof![
+        Just(HealthTest::None),
+        vec(".{0,5}", 1..3).prop_map(HealthTest::Exec),
+        ".{0,5}".prop_map(HealthTest::Shell)
+    ];
+    let times = any::<[Option<u64>; 4]>();
+    (option::of(test), times, any::<Option<u32>>()).prop_map(|(test, times, retries)| Healthcheck {
+        test,
+        interval_ms: times[0],
+        timeout_ms: times[1],
+        start_period_ms: times[2],
+        start_interval_ms: times[3],
+        retries,
+    })
+}
+
 prop_compose! {
     fn config()(
         name in option::of(name()),
@@ -102,6 +119,7 @@ prop_compose! {
         (ports, network) in (vec(port(), 0..3), network()),
         security in security(),
         (stop_signal, stop_timeout_secs) in (option::of(1..=64i32), any::<Option<u32>>()),
+        healthcheck in option::of(healthcheck()),
     ) -> ContainerConfig {
         ContainerConfig {
             name, image, env: command.clone(), add_hosts: command.clone(), command, entrypoint, workdir, hostname,
@@ -109,7 +127,7 @@ prop_compose! {
             labels, tty: flags.0, stdin_open: flags.1, auto_remove: flags.2, init: flags.3,
             resources, dns: ports.iter().filter_map(|port: &Port| port.host_ip).collect(), mounts, ports, network, security,
             stop_signal: stop_signal.map(|number: i32| Signal::parse("", &number.to_string()).unwrap()),
-            stop_timeout_secs, publish_all: flags.4,
+            stop_timeout_secs, publish_all: flags.4, healthcheck,
         }
     }
 }
@@ -125,7 +143,9 @@ proptest! {
 #[test]
 fn what_has_no_type_is_refused_with_its_field() {
     let port = pb::Port { host: 99_999, container: 80, ..Default::default() };
-    let cases: [(pb::ContainerConfig, &str); 7] = [
+    let health = pb::Healthcheck { test: vec!["RUN".into()], ..Default::default() };
+    let cases: [(pb::ContainerConfig, &str); 8] = [
+        (pb::ContainerConfig { healthcheck: Some(health), ..Default::default() }, "--health-cmd"),
         (pb::ContainerConfig { name: "a/b".into(), ..Default::default() }, "--name"),
         (pb::ContainerConfig { user: "4294967296".into(), ..Default::default() }, "-u"),
         (pb::ContainerConfig { ports: vec![port], ..Default::default() }, "-p"),

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use tinyd_core::{
     ContainerId, Error, Exit, Name, Result, State,
     config::{NetworkConfig, NetworkDriver},
+    health::{Check, Health, HealthStatus},
 };
 use tinyd_engine::api::{
     ContainerDetails, ContainerSummary, EndpointView, Info, LogLine, LogQuery, NetworkDetails, NetworkView,
@@ -25,8 +26,8 @@ impl From<&Exit> for pb::Exit {
     }
 }
 
-/// A state; whether the kernel has killed for memory is told beside it.
-fn state(state: &State, oom: bool) -> pb::State {
+/// A state; whether the kernel has killed for memory is told beside it, and so is the health.
+fn state(state: &State, oom: bool, health: Option<HealthStatus>) -> pb::State {
     let (status, started_unix_nanos, exit) = match state {
         State::Created => (pb::Status::Created, 0, None),
         State::Running { since_unix_nanos, .. } => (pb::Status::Running, *since_unix_nanos, None),
@@ -35,7 +36,38 @@ fn state(state: &State, oom: bool) -> pb::State {
             (pb::Status::Stopped, *since_unix_nanos, Some(exit.into()))
         }
     };
-    pb::State { status: status.into(), pid: state.pid().unwrap_or(0), started_unix_nanos, exit, oom }
+    pb::State {
+        status: status.into(),
+        pid: state.pid().unwrap_or(0),
+        started_unix_nanos,
+        exit,
+        oom,
+        health: health_status(health).into(),
+    }
+}
+
+fn health_status(health: Option<HealthStatus>) -> pb::HealthStatus {
+    match health {
+        None => pb::HealthStatus::None,
+        Some(HealthStatus::Starting) => pb::HealthStatus::Starting,
+        Some(HealthStatus::Healthy) => pb::HealthStatus::Healthy,
+        Some(HealthStatus::Unhealthy) => pb::HealthStatus::Unhealthy,
+    }
+}
+
+impl From<Health> for pb::Health {
+    fn from(health: Health) -> Self {
+        let check = |check: Check| pb::HealthCheckResult {
+            begun_unix_nanos: check.begun_unix_nanos,
+            ended_unix_nanos: check.ended_unix_nanos,
+            exit_code: check.exit_code,
+            output: check.output,
+        };
+        pb::Health {
+            failing_streak: health.failing_streak,
+            checks: health.checks.into_iter().map(check).collect(),
+        }
+    }
 }
 
 fn address(ip: Option<Ipv4Addr>) -> String {
@@ -50,7 +82,7 @@ impl From<ContainerSummary> for pb::ContainerSummary {
             image: container.image,
             command: container.command,
             created_unix_nanos: container.created_unix_nanos,
-            state: Some(state(&container.state, container.oom)),
+            state: Some(state(&container.state, container.oom, container.health)),
             ports: container.ports.iter().map(pb::Port::from).collect(),
             mounts: container.mounts.iter().map(pb::Mount::from).collect(),
             labels: container.labels,
@@ -66,7 +98,12 @@ impl From<ContainerDetails> for pb::InspectResponse {
             id: container.id.into(),
             config: Some((&container.config).into()),
             created_unix_nanos: container.created_unix_nanos,
-            state: Some(state(&container.state, container.oom)),
+            state: Some(state(
+                &container.state,
+                container.oom,
+                container.health.as_ref().map(|health| health.status),
+            )),
+            health: container.health.map(pb::Health::from),
             endpoint: Some(container.endpoint.into()),
             log_path: container.log_path.to_string_lossy().into_owned(),
             storage_driver: container.storage_driver,

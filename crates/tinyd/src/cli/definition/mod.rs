@@ -2,6 +2,7 @@
 //! its own flags; errors name the flag as the user spells it.
 
 mod env;
+mod health;
 mod limits;
 mod mounts;
 mod network;
@@ -97,6 +98,8 @@ pub(super) struct Definition {
     #[command(flatten)]
     process: process::ProcessArgs,
     #[command(flatten)]
+    health: health::HealthArgs,
+    #[command(flatten)]
     limits: limits::LimitArgs,
     #[command(flatten)]
     network: network::NetworkArgs,
@@ -122,6 +125,7 @@ impl Definition {
             tty: self.terminal,
             stdin_open: self.terminal || self.interactive,
             auto_remove: self.auto_remove,
+            healthcheck: self.health.check()?,
             resources: self.limits.resources()?,
             mounts: self.mounts.mounts(here)?,
             security: self.security.security(here)?,

@@ -2,7 +2,10 @@
 
 use tinyd_core::{Error, Result};
 
-use crate::{cli::views::status_word, pb};
+use crate::{
+    cli::views::{health_word, status_word},
+    pb,
+};
 
 /// Which containers are shown.
 #[derive(Debug, Default)]
@@ -10,12 +13,15 @@ pub(super) struct Filters {
     names: Vec<String>,
     ids: Vec<String>,
     states: Vec<String>,
+    health: Vec<String>,
     networks: Vec<String>,
     labels: Vec<(String, Option<String>)>,
 }
 
 /// The states that may be asked for.
 const STATES: [&str; 4] = ["created", "running", "paused", "exited"];
+/// The kinds of health that may be asked for.
+const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 
 impl Filters {
     /// Reads the words.
@@ -32,12 +38,13 @@ impl Filters {
                 "id" => filters.ids.push(value),
                 "network" => filters.networks.push(value),
                 "status" => filters.states.push(state(word, &value)?),
+                "health" => filters.health.push(one_of(&HEALTH, "health", word, value)?),
                 "label" => filters.labels.push(match value.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (value, None),
                 }),
                 _ => {
-                    let rule = "name=, id=, status=, label= or network=";
+                    let rule = "name=, id=, status=, health=, label= or network=";
                     return Err(Error::invalid("--filter", format!("{word:?} is not a filter: {rule}")));
                 }
             }
@@ -59,6 +66,9 @@ impl Filters {
         one_of(&self.names, &|name| container.name.contains(name))
             && one_of(&self.ids, &|id| container.id.starts_with(id))
             && one_of(&self.states, &|wanted| state == wanted)
+            && one_of(&self.health, &|wanted| {
+                health_word(container.state.unwrap_or_default().health()) == wanted
+            })
             && one_of(&self.networks, &|network| container.network == network)
             && self.labels.iter().all(|(key, value)| match container.labels.get(key) {
                 Some(has) => value.as_ref().is_none_or(|value| has == value),
@@ -69,10 +79,14 @@ impl Filters {
 
 fn state(word: &str, value: &str) -> Result<String> {
     let known = if value == "stopped" { "exited" } else { value };
-    if STATES.contains(&known) {
-        return Ok(known.to_owned());
+    one_of(&STATES, "a state", word, known.to_owned())
+}
+
+fn one_of(known: &[&str], what: &str, word: &str, value: String) -> Result<String> {
+    if known.contains(&value.as_str()) {
+        return Ok(value);
     }
-    Err(Error::invalid("--filter", format!("{word:?} is not a state: {}", STATES.join(", "))))
+    Err(Error::invalid("--filter", format!("{word:?} is not {what}: {}", known.join(", "))))
 }
 
 #[cfg(test)]
@@ -101,6 +115,7 @@ mod tests {
             &["name=db", "name=web"],
             &["id=abc", "status=exited"],
             &["status=stopped"],
+            &["health=none"],
             &["label=tier"],
             &["label=tier=front", "network=mynet"],
         ] {
@@ -112,6 +127,7 @@ mod tests {
             &["label=tier=back"],
             &["label=other"],
             &["id=bcd"],
+            &["health=healthy"],
         ] {
             assert!(!admits(no), "{no:?}");
         }
@@ -119,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_none_is_told() {
-        for bad in ["colour=red", "name", "status=alive"] {
+        for bad in ["colour=red", "name", "status=alive", "health=good"] {
             let outcome = Filters::parse(&[bad.to_owned()]);
             // `name` alone is an empty piece of a name: every container has it.
             assert_eq!(outcome.is_err(), bad != "name", "{bad}");

@@ -51,7 +51,7 @@ pub(super) struct Ps {
     /// json, or a template such as '{{.Names}}'; 'table {{.ID}}\t{{.Names}}' has heads
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Only some: name=, id=, status=, label=, network=; those of one key are alternatives
+    /// Only some: name=, id=, status=, health=, label=, network=; those of one key are alternatives
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 }

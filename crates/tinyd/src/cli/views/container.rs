@@ -21,6 +21,7 @@ pub(in crate::cli) struct ContainerView {
     exit_code: Option<u32>,
     #[serde(rename = "OOMKilled")]
     oom_killed: bool,
+    health: &'static str,
     ports: Vec<PortView>,
     mounts: Vec<MountView>,
     labels: BTreeMap<String, String>,
@@ -42,6 +43,7 @@ impl From<&pb::ContainerSummary> for ContainerView {
             status: status_line(&state),
             exit_code: state.exit.as_ref().map(|exit| exit.code),
             oom_killed: was_oom_killed(&state),
+            health: health_word(state.health()),
             ports: container.ports.iter().map(PortView::from).collect(),
             mounts: container.mounts.iter().map(MountView::from).collect(),
             labels: container.labels.clone().into_iter().collect(),
@@ -62,7 +64,17 @@ pub(in crate::cli) const fn status_word(status: pb::Status) -> &'static str {
     }
 }
 
-/// A state as people read it: `RUNNING`, `RUNNING (OOM)`, `EXITED (1)`, `EXITED (137, OOM)`.
+/// A health as programs read it, in Docker's words.
+pub(in crate::cli) const fn health_word(health: pb::HealthStatus) -> &'static str {
+    match health {
+        pb::HealthStatus::None => "none",
+        pb::HealthStatus::Starting => "starting",
+        pb::HealthStatus::Healthy => "healthy",
+        pb::HealthStatus::Unhealthy => "unhealthy",
+    }
+}
+
+/// A state as people read it: `RUNNING`, `RUNNING (healthy)`, `RUNNING (OOM, unhealthy)`, `EXITED (1)`, `EXITED (137, OOM)`.
 pub(in crate::cli) fn status_line(state: &pb::State) -> String {
     let word = status_word(state.status()).to_ascii_uppercase();
     match &state.exit {
@@ -70,9 +82,22 @@ pub(in crate::cli) fn status_line(state: &pb::State) -> String {
             let oom = if was_oom_killed(state) { ", OOM" } else { "" };
             format!("{word} ({}{oom})", exit.code)
         }
-        // One of its processes was killed for memory, and the first lives on.
-        Some(_) | None if state.oom => format!("{word} (OOM)"),
-        Some(_) | None => word,
+        Some(_) | None => {
+            let is_alive = matches!(state.status(), pb::Status::Running | pb::Status::Paused);
+            let health = match state.health() {
+                pb::HealthStatus::Starting => Some("health: starting"),
+                health @ (pb::HealthStatus::Healthy | pb::HealthStatus::Unhealthy) => {
+                    Some(health_word(health))
+                }
+                pb::HealthStatus::None => None,
+            };
+            // One of its processes was killed for memory, and the first lives on.
+            let notes = state.oom.then_some("OOM").into_iter().chain(health.filter(|_| is_alive));
+            match notes.collect::<Vec<_>>() {
+                notes if notes.is_empty() => word,
+                notes => format!("{word} ({})", notes.join(", ")),
+            }
+        }
     }
 }
 

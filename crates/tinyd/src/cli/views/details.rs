@@ -7,7 +7,7 @@ use tinyd_core::{config::Signal, time::rfc3339};
 
 use super::{
     MountView, PortView,
-    container::{status_word, was_oom_killed},
+    container::{health_word, status_word, was_oom_killed},
 };
 use crate::{cli::when::rfc3339_or_none, pb};
 
@@ -45,6 +45,42 @@ struct StateView {
     signal: Option<i32>,
     started_at: Option<String>,
     finished_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct HealthView {
+    status: &'static str,
+    failing_streak: u32,
+    log: Vec<CheckView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CheckView {
+    start: String,
+    end: String,
+    exit_code: i32,
+    output: String,
+}
+
+/// Docker's: times in nanoseconds.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct HealthcheckView {
+    test: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_period: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_interval: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retries: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,6 +98,8 @@ struct ConfigView {
     open_stdin: bool,
     stop_signal: String,
     stop_timeout: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthcheck: Option<HealthcheckView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -132,7 +170,7 @@ impl From<pb::InspectResponse> for DetailsView {
             name: config.name.clone(),
             created: rfc3339(told.created_unix_nanos),
             image: config.image.clone(),
-            state: state(&told.state.unwrap_or_default()),
+            state: state(&told.state.unwrap_or_default(), told.health),
             mounts: config.mounts.iter().map(MountView::from).collect(),
             host_config: host_config(&config),
             config: definition(config),
@@ -147,7 +185,7 @@ impl From<pb::InspectResponse> for DetailsView {
     }
 }
 
-fn state(state: &pb::State) -> StateView {
+fn state(state: &pb::State, health: Option<pb::Health>) -> StateView {
     let status = state.status();
     StateView {
         status: status_word(status),
@@ -159,6 +197,32 @@ fn state(state: &pb::State) -> StateView {
         signal: state.exit.as_ref().map(|exit| exit.signal).filter(|signal| *signal != 0),
         started_at: rfc3339_or_none(state.started_unix_nanos),
         finished_at: rfc3339_or_none(state.exit.as_ref().map_or(0, |exit| exit.at_unix_nanos)),
+        health: health.map(|health| HealthView {
+            status: health_word(state.health()),
+            failing_streak: health.failing_streak,
+            log: health.checks.into_iter().map(check).collect(),
+        }),
+    }
+}
+
+fn check(check: pb::HealthCheckResult) -> CheckView {
+    CheckView {
+        start: rfc3339(check.begun_unix_nanos),
+        end: rfc3339(check.ended_unix_nanos),
+        exit_code: check.exit_code,
+        output: check.output,
+    }
+}
+
+fn healthcheck(check: pb::Healthcheck) -> HealthcheckView {
+    let nanos = |millis: Option<u64>| millis.map(|millis| millis.saturating_mul(1_000_000));
+    HealthcheckView {
+        test: check.test,
+        interval: nanos(check.interval_ms),
+        timeout: nanos(check.timeout_ms),
+        start_period: nanos(check.start_period_ms),
+        start_interval: nanos(check.start_interval_ms),
+        retries: check.retries,
     }
 }
 
@@ -177,6 +241,7 @@ fn definition(config: pb::ContainerConfig) -> ConfigView {
         open_stdin: config.stdin_open,
         stop_signal: Signal::parse("stop_signal", &signal).map_or(signal, |signal| signal.to_string()),
         stop_timeout: config.stop_timeout_secs.unwrap_or(10),
+        healthcheck: config.healthcheck.map(healthcheck),
     }
 }
 

@@ -7,7 +7,9 @@ mod image;
 
 use std::collections::BTreeMap;
 
-pub(super) use container::{ContainerView, MountView, PortView, protocol, status_line, status_word};
+pub(super) use container::{
+    ContainerView, MountView, PortView, health_word, protocol, status_line, status_word,
+};
 pub(super) use details::DetailsView;
 pub(super) use image::ImageView;
 use serde::Serialize;
