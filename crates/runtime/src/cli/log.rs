@@ -61,11 +61,12 @@ impl Log {
         }
     }
 
-    /// Tells what could not be done and was not asked for by name. On stderr only with `--debug`: it is the container's.
+    /// Tells what could not be done and is no reason to stop. As with runc it goes to the log, or to stderr where no log is named, and
+    /// with `--debug` to both: stderr is the container's too.
     pub(super) fn warn(&self, warnings: &[String]) {
         for warning in warnings {
             self.append("warning", warning);
-            if self.debug {
+            if self.debug || self.path.is_none() {
                 say(&format!("warning: {warning}"));
             }
         }

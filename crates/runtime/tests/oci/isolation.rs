@@ -18,6 +18,33 @@ fn a_container_has_its_own_world() {
     assert_eq!(said.out, "tinyrun\n1\n4\n0", "{said:?}");
 }
 
+/// On stderr, or in the log when one is named, as with runc.
+#[test]
+fn a_capability_that_nobody_knows_is_a_warning() {
+    let warning = "process.capabilities: \"CAP_NOBODY_KNOWS\" is not known";
+    let mut bundle = Bundle::new("caps-unknown").script("grep -c . /proc/self/status >/dev/null");
+    bundle.spec["process"]["capabilities"]["bounding"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!("CAP_NOBODY_KNOWS"));
+    let said = bundle.run();
+    said.says("");
+    assert_eq!(said.err, format!("tinyrun: warning: {warning}"));
+    let log = bundle.dir.join("log");
+    let (log, dir) = (log.to_str().unwrap(), bundle.dir.clone());
+    let dir = dir.to_str().unwrap();
+    let said = bundle.tinyrun(&["--log", log, "--log-format", "json", "run", "--bundle", dir, &bundle.id]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let line: serde_json::Value = serde_json::from_str(&fs::read_to_string(log).unwrap()).unwrap();
+    assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("warning"), Some(warning)));
+    // The same for a process that is added.
+    let bundle = bundle.args(&["sleep", "1000"]);
+    bundle.write();
+    assert_eq!(bundle.tinyrun(&["run", "-d", "--bundle", dir, &bundle.id]).code, 0);
+    let said = bundle.tinyrun(&["exec", "--cap", "CAP_NOBODY_KNOWS", &bundle.id, "true"]);
+    assert!(said.code == 0 && said.err.contains(warning), "{said:?}");
+}
+
 #[test]
 fn root_inside_is_nobody_outside() {
     let bundle = Bundle::new("nobody").with_users().mount("/out", "tmpfs", "tmpfs", &[]).script(
