@@ -1,10 +1,16 @@
 //! Where the user of a process is at home, when its environment does not say: the container's own `/etc/passwd` does. That file is the
 //! container's: it is read only when it is a regular one, without waiting, and at most 1 MiB of it. Anything else has no users in it.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use tinyd_core::Result;
 use tinyd_sys::{fs, path::open_in_root};
+
+use crate::launch::{kernel, step};
 
 /// The most of the file that is read, in bytes.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -12,22 +18,38 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 const NOWHERE: &str = "/";
 
 /// The home directory of `uid` in this process's root.
-pub(super) fn of(uid: u32) -> String {
-    let passwd = read().unwrap_or_default();
-    home(&String::from_utf8_lossy(&passwd), uid).unwrap_or(NOWHERE).to_owned()
+///
+/// # Errors
+/// The machine is short of something, and what the file says is not known.
+pub(super) fn of(uid: u32) -> Result<String> {
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| kernel("HOME: open(/)", &error))?;
+    let passwd = match read(root.as_fd()) {
+        Err(error) if is_shortage(&error) => return Err(step("HOME: read /etc/passwd")(error)),
+        Err(_) => Vec::new(),
+        Ok(passwd) => passwd.unwrap_or_default(),
+    };
+    Ok(home(&String::from_utf8_lossy(&passwd), uid).unwrap_or(NOWHERE).to_owned())
 }
 
-fn read() -> Option<Vec<u8>> {
-    let root =
-        rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+/// The file; none when it is no regular one.
+fn read(root: BorrowedFd<'_>) -> tinyd_sys::Result<Option<Vec<u8>>> {
     let open = |flags| {
-        let file = open_in_root(root.as_fd(), Path::new("etc/passwd"), flags).ok()?;
-        matches!(fs::file_type(file.as_fd()), Ok(FileType::RegularFile)).then_some(file)
+        let file = open_in_root(root, Path::new("etc/passwd"), flags)?;
+        let is_regular = fs::file_type(file.as_fd())? == FileType::RegularFile;
+        Ok(is_regular.then_some(file))
     };
     // Looked at before it is opened, which may have a consequence, and again afterwards.
-    open(OFlags::PATH)?;
+    if open(OFlags::PATH)?.is_none() {
+        return Ok(None);
+    }
     let file = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-    fs::read_limited(file, FILE_MAX_BYTES).ok()
+    file.map(|file| fs::read_limited(file, FILE_MAX_BYTES)).transpose()
+}
+
+/// Whether it is the machine's failure and not how the container has made its file.
+fn is_shortage(error: &tinyd_sys::Error) -> bool {
+    matches!(error.errno(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE))
 }
 
 /// The sixth word of the first line whose third is `uid` (passwd(5)).

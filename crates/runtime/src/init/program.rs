@@ -64,22 +64,22 @@ pub(super) fn find(process: &ProcessPlan, listen_fds: u32) -> Result<Program> {
         path,
         named,
         args: Strings::new(process.args.clone()),
-        env: Strings::new(environment(process, listen_fds)),
+        env: Strings::new(environment(process, listen_fds)?),
     })
 }
 
 /// The environment: with a HOME, and with word of the sockets from 3 on where there are any. They are for this process and for no child
 /// of its.
-fn environment(process: &ProcessPlan, listen_fds: u32) -> Vec<CString> {
+fn environment(process: &ProcessPlan, listen_fds: u32) -> Result<Vec<CString>> {
     let mut env = process.env.clone();
     let said = |entry: &CString| entry.as_bytes().strip_prefix(b"HOME=").is_some_and(|home| !home.is_empty());
     if !env.iter().any(said) {
         env.retain(|entry| !entry.as_bytes().starts_with(b"HOME="));
         // It has no NUL.
-        env.push(CString::new(format!("HOME={}", home::of(process.uid))).unwrap_or_default());
+        env.push(CString::new(format!("HOME={}", home::of(process.uid)?)).unwrap_or_default());
     }
     if listen_fds == 0 {
-        return env;
+        return Ok(env);
     }
     let names = [&b"LISTEN_FDS="[..], b"LISTEN_PID="];
     env.retain(|entry| !names.iter().any(|name| entry.as_bytes().starts_with(name)));
@@ -89,7 +89,7 @@ fn environment(process: &ProcessPlan, listen_fds: u32) -> Vec<CString> {
         [format!("LISTEN_FDS={listen_fds}"), format!("LISTEN_PID={pid}")]
             .map(|entry| CString::new(entry).unwrap_or_default()),
     );
-    env
+    Ok(env)
 }
 
 type Why = (Kind, String);

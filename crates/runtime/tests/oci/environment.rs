@@ -5,7 +5,7 @@ use std::{fs, io::Write, os::unix::fs::symlink, path::Path};
 use rustix::fs::{CWD, FileType, Mode};
 use serde_json::json;
 
-use crate::driver::Bundle;
+use crate::{driver::Bundle, sweep::Case};
 
 /// A bundle that shows its HOME, as user `uid`.
 fn shows_home(id: &str, uid: u32, env: &[&str]) -> Bundle {
@@ -70,6 +70,23 @@ fn a_passwd_that_is_a_trap_is_not_sprung() {
     fs::rename(at(&bundle), bundle.rootfs("etc/other")).unwrap();
     symlink("/etc/other", at(&bundle)).unwrap();
     bundle.run().says("/home/joe");
+}
+
+/// What the file says is not known then, and another home would be a guess.
+#[test]
+fn a_passwd_that_cannot_be_read_for_lack_of_memory_is_an_error() {
+    let bundle = shows_home("home-memory", 0, &[]);
+    bundle.write();
+    let case = Case { before: &[], verb: &["run"] };
+    let mut refused = 0;
+    for point in case.points(&bundle, &["openat2", "fstat", "read"]) {
+        let said = case.play(&bundle, point, "error=ENOMEM");
+        assert!(said.code != 0 || said.out == "/root", "{point:?}: {said:?}");
+        refused += usize::from(said.err.contains("HOME: read /etc/passwd: "));
+        bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    }
+    // Looked at and read.
+    assert!(refused >= 2, "{refused}");
 }
 
 #[test]
