@@ -52,9 +52,10 @@ use Effect::{
 const TABLE: &[(&str, Effect)] = &[
     // What is between two commas with nothing between them.
     ("", Nothing),
-    // Whether it has access control lists a file system decides by itself, whatever the flag of mount(2) says that runc sets.
+    // Whether it has access control lists (`acl`) and counts changes (`iversion`) a file system decides by itself, whatever the flag of
+    // mount(2) says that runc sets; fsconfig(2) has no word for either.
     ("acl", Nothing),
-    ("async", Nothing),
+    ("async", Superblock),
     ("atime", Clear(Attr::NOATIME)),
     ("bind", Bind { recursive: false }),
     ("defaults", Nothing),
@@ -63,7 +64,7 @@ const TABLE: &[(&str, Effect)] = &[
     ("dirsync", Superblock),
     ("exec", Clear(Attr::NOEXEC)),
     ("idmap", Idmap { recursive: false, required: true }),
-    ("iversion", Superblock),
+    ("iversion", Nothing),
     ("lazytime", Superblock),
     ("loud", Nothing),
     ("mand", Superblock),
@@ -73,8 +74,8 @@ const TABLE: &[(&str, Effect)] = &[
     ("nodiratime", Set(Attr::NODIRATIME)),
     ("noexec", Set(Attr::NOEXEC)),
     ("noiversion", Nothing),
-    ("nolazytime", Nothing),
-    ("nomand", Nothing),
+    ("nolazytime", Superblock),
+    ("nomand", Superblock),
     ("norelatime", Atime(Attr::STRICTATIME)),
     ("nostrictatime", Clear(Attr::STRICTATIME)),
     ("nosuid", Set(Attr::NOSUID)),

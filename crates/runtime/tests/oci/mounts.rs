@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::driver::Bundle;
 
@@ -237,6 +237,46 @@ fn a_device_may_be_anywhere() {
     let mut bundle = bundle;
     bundle.spec["linux"]["devices"][0]["minor"] = json!(3);
     bundle.run().fails(1, "is another device");
+}
+
+/// Each word that `features` lists, on a mount of its own: of a file system, or of a directory where that is what it is about.
+#[test]
+fn every_option_is_taken() {
+    let bundle = Bundle::new("options").script("grep -c ' /m/' /proc/self/mountinfo");
+    let features: Value = serde_json::from_str(&bundle.tinyrun(&["features"]).out).unwrap();
+    let words =
+        features["mountOptions"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned());
+    // Those three are about more than one mount, and have tests of their own.
+    let words: Vec<String> =
+        words.filter(|word| !matches!(word.as_str(), "remount" | "idmap" | "ridmap")).collect();
+    assert!(words.len() > 50, "{words:?}");
+    let data = bundle.dir.join("data");
+    fs::create_dir(&data).unwrap();
+    let count = words.len();
+    let bundle = words.iter().fold(bundle, |bundle, word| match word.as_str() {
+        "bind" | "rbind" => bundle.mount(&format!("/m/{word}"), "none", data.to_str().unwrap(), &[word]),
+        _ => bundle.mount(&format!("/m/{word}"), "tmpfs", "tmpfs", &[word]),
+    });
+    bundle.run().says(&count.to_string());
+}
+
+/// Also of the flags that are the file system's.
+#[test]
+fn the_last_word_about_a_file_system_holds() {
+    let bundle = Bundle::new("options-last")
+        .mount("/m/on", "tmpfs", "tmpfs", &["async", "sync", "nolazytime", "lazytime"])
+        .mount("/m/off", "tmpfs", "tmpfs", &["sync", "async", "lazytime", "nolazytime"])
+        .mount("/m/later", "tmpfs", "tmpfs", &["sync", "dirsync"])
+        .mount("/m/later", "", "", &["remount", "async"])
+        .script("grep ' /m/' /proc/self/mountinfo");
+    let said = bundle.run();
+    let holds = |place: &str, word: &str| {
+        let line = said.out.lines().find(|line| line.contains(&format!(" /m/{place} "))).expect(place);
+        line.rsplit(' ').next().unwrap().split(',').any(|shown| shown == word)
+    };
+    assert!(holds("on", "sync") && holds("on", "lazytime"), "{said:?}");
+    assert!(!holds("off", "sync") && !holds("off", "lazytime"), "{said:?}");
+    assert!(!holds("later", "sync") && holds("later", "dirsync"), "{said:?}");
 }
 
 /// Every recursive attribute reaches the mounts below.
