@@ -8,6 +8,7 @@ mod counters;
 mod devices;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod ignored;
 mod manager;
 mod oom;
 pub(crate) mod own;
@@ -28,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ignored::Hierarchy;
 pub use manager::CgroupManager;
 pub use oom::OomEvents;
 use systemd::{Holder, Unit};
@@ -133,7 +135,11 @@ impl Cgroup {
             Err(error) => return Err(error),
         };
         match world {
-            Some(world) => Ok((Cgroup { path, spelled: spelled.to_owned(), world, unit: None }, warnings)),
+            Some(world) => {
+                let cgroup = Cgroup { path, spelled: spelled.to_owned(), world, unit: None };
+                warnings.extend(cgroup.ignored(resources));
+                Ok((cgroup, warnings))
+            }
             None => require_no_limits(resources).map(|()| (Cgroup::nowhere(), warnings)),
         }
     }
@@ -291,6 +297,16 @@ impl Cgroup {
             World::V2(group) => group.apply(resources, &mut warnings)?,
         }
         Ok(warnings)
+    }
+
+    /// A line for each limit that is asked for and that this host has for no cgroup.
+    #[must_use]
+    pub fn ignored(&self, resources: &oci::Resources) -> Vec<String> {
+        match &self.world {
+            World::Nowhere => Vec::new(),
+            World::V1(_) => ignored::ignored(resources, Hierarchy::V1),
+            World::V2(_) => ignored::ignored(resources, Hierarchy::V2),
+        }
     }
 
     /// Freezes every process; returns when they are frozen.

@@ -8,7 +8,10 @@ use super::{
     World,
     args::{Given, Opt, value},
 };
-use crate::{container, launch::kernel};
+use crate::{
+    container::{self, Change},
+    launch::kernel,
+};
 
 /// The most that is read from a file of limits, in bytes.
 const JSON_MAX: u64 = 4 << 20;
@@ -29,17 +32,19 @@ pub(super) const OPTIONS: &[Opt] = &[
     value("memory", "BYTES", "memory, such as 64m; -1 is no limit"),
     value("memory-reservation", "BYTES", "soft limit of memory"),
     value("memory-swap", "BYTES", "memory and swap together; -1 is no limit"),
-    value("kernel-memory", "BYTES", "ignored: the kernel has it no longer"),
+    value("kernel-memory", "BYTES", "ignored with a warning: no kernel has it any more"),
     value("kernel-memory-tcp", "BYTES", "memory of TCP buffers (cgroup v1)"),
     value("pids-limit", "NUMBER", "processes and threads; -1 is no limit"),
     value("blkio-weight", "NUMBER", "weight of block I/O, 10 to 1000"),
+    value("l3-cache-schema", "LINES", "share of the cache, such as L3:0=ff (resctrl)"),
+    value("mem-bw-schema", "LINES", "share of memory bandwidth, such as MB:0=70 (resctrl)"),
     super::verbs::HELP,
 ];
 
 /// Runs the verb.
 pub(super) fn run(world: &World, given: &Given) -> Result<u8> {
     let id = super::actions::id(given)?;
-    let change = change(given)?;
+    let change = Change { resources: change(given)?, rdt: rdt(given) };
     let warnings = container::update(&world.root, id, &change)?;
     world.log.warn(&warnings);
     Ok(0)
@@ -83,9 +88,21 @@ fn memory(given: &Given, change: &mut oci::Resources) -> Result<()> {
     set(&mut memory.limit, bytes(given, "memory")?);
     set(&mut memory.reservation, bytes(given, "memory-reservation")?);
     set(&mut memory.swap, bytes(given, "memory-swap")?);
+    set(&mut memory.kernel, bytes(given, "kernel-memory")?);
     set(&mut memory.kernel_tcp, bytes(given, "kernel-memory-tcp")?);
     change.memory = Some(memory).filter(|memory| *memory != oci::Memory::default());
     Ok(())
+}
+
+/// As runc has it: an empty line asks for nothing.
+fn rdt(given: &Given) -> Option<oci::IntelRdt> {
+    let schema = |name: &str| given.get(name).filter(|lines| !lines.is_empty()).map(str::to_owned);
+    let asked = oci::IntelRdt {
+        l3_cache_schema: schema("l3-cache-schema"),
+        mem_bw_schema: schema("mem-bw-schema"),
+        ..oci::IntelRdt::default()
+    };
+    (asked != oci::IntelRdt::default()).then_some(asked)
 }
 
 fn set<T>(field: &mut Option<T>, value: Option<T>) {

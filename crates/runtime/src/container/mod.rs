@@ -39,5 +39,5 @@ pub use self::{
     run::{RunOptions, run},
     start::start,
     state::{processes, state},
-    update::update,
+    update::{Change, update},
 };

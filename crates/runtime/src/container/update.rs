@@ -3,7 +3,17 @@
 
 use tinyd_core::{Result, oci, oci::Status};
 
-use super::{root::Root, state::observe};
+use super::{record::Place, root::Root, state::observe};
+use crate::launch::rdt;
+
+/// What is to be other than it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Limits.
+    pub resources: oci::Resources,
+    /// Shares of cache and memory bandwidth: the two schemata.
+    pub rdt: Option<oci::IntelRdt>,
+}
 
 /// Writes the limits that `change` names; all others stay as they are. Returns what could not be done and was not asked for by
 /// name.
@@ -11,27 +21,48 @@ use super::{root::Root, state::observe};
 /// # Errors
 /// `WrongState` when it has ended, `InvalidArgument` with the field for a value that the kernel refuses. What stood before the
 /// value that was refused has been written then, as with runc; the configuration is not changed.
-pub fn update(root: &Root, id: &str, change: &oci::Resources) -> Result<Vec<String>> {
+pub fn update(root: &Root, id: &str, change: &Change) -> Result<Vec<String>> {
     let place = root.place(id)?;
     let _lock = place.lock()?;
     let seen = observe(&place)?;
     if !matches!(seen.status, Status::Created | Status::Running | Status::Paused) {
         return Err(seen.refused(id, "container not running"));
     }
+    // Before anything is changed.
+    let shares =
+        change.rdt.as_ref().map(|shares| rdt::root().map(|mounted| (mounted, shares))).transpose()?;
     let mut spec = place.spec()?;
-    let held = spec.linux.get_or_insert_default().resources.get_or_insert_default();
+    if shares.is_some() {
+        announce_group(&place, &mut spec)?;
+    }
+    let linux = spec.linux.get_or_insert_default();
+    let held = linux.resources.get_or_insert_default();
     let cgroup = seen.record.open_cgroup()?;
-    let change = completed(change, held);
+    let change = completed(&change.resources, held);
     merge(held, &change);
-    let warnings = if seen.record.unit.is_some() {
+    let mut warnings = cgroup.ignored(&change);
+    warnings.extend(if seen.record.unit.is_some() {
         // systemd first, and then everything: it writes into the same files, and only as precisely as its words are.
         cgroup.tell_unit(held, !change.devices.is_empty())?;
         cgroup.apply(held)?
     } else {
         cgroup.apply(&change)?
-    };
+    });
+    if let Some((mounted, shares)) = shares {
+        rdt::change(&mounted, linux, id, shares, &cgroup.pids()?)?;
+    }
     place.write_spec(&spec)?;
     Ok(warnings)
+}
+
+/// Writes down that there may be a group of the container's own: `delete` looks for it whatever becomes of this.
+fn announce_group(place: &Place, spec: &mut oci::Spec) -> Result<()> {
+    let linux = spec.linux.get_or_insert_default();
+    if linux.intel_rdt.is_none() {
+        linux.intel_rdt = Some(oci::IntelRdt::default());
+        place.write_spec(spec)?;
+    }
+    Ok(())
 }
 
 /// The change with what it means nothing without: a limit on memory and swap is a sum, of which v2 takes only the second part.

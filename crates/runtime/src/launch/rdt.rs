@@ -33,12 +33,45 @@ pub struct Group {
 /// `InvalidArgument` with the field and the rule, `Unsupported` where resctrl is not mounted.
 pub(crate) fn group(linux: Option<&oci::Linux>, id: &str) -> Result<Option<Group>> {
     let Some(given) = linux.and_then(|linux| linux.intel_rdt.as_ref()) else { return Ok(None) };
+    group_in(&root()?, given, id).map(Some)
+}
+
+/// Where resctrl is mounted.
+///
+/// # Errors
+/// `Unsupported` where it is not: the machine has nothing of the kind, or nobody has asked for it.
+pub(crate) fn root() -> Result<PathBuf> {
     let mounted = fs::read_to_string("/proc/self/mountinfo").ok().and_then(|text| mount_of(&text));
-    let Some(root) = mounted else {
+    mounted.ok_or_else(|| {
         let message = "this host has no resctrl file system mounted";
-        return Err(Error::new(Kind::Unsupported, message).of_field(FIELD));
-    };
-    group_in(&root, given, id).map(Some)
+        Error::new(Kind::Unsupported, message).of_field(FIELD)
+    })
+}
+
+/// Gives a container that runs other shares, and puts them into its configuration. A group that is not there is made, and `pids`, its
+/// processes, enter it.
+///
+/// # Errors
+/// As [`Group::enter`]; the configuration is not changed then.
+pub(crate) fn change(
+    root: &Path,
+    linux: &mut oci::Linux,
+    id: &str,
+    change: &oci::IntelRdt,
+    pids: &[i32],
+) -> Result<()> {
+    let mut held = linux.intel_rdt.clone().unwrap_or_default();
+    // Of what is held only the name: a line that is not changed is not written again.
+    let group = group_in(root, &oci::IntelRdt { clos_id: held.clos_id.clone(), ..change.clone() }, id)?;
+    if group.dir.is_dir() {
+        group.limit()?;
+    } else {
+        group.enter_with_threads(pids)?;
+    }
+    held.l3_cache_schema = change.l3_cache_schema.clone().or(held.l3_cache_schema);
+    held.mem_bw_schema = change.mem_bw_schema.clone().or(held.mem_bw_schema);
+    linux.intel_rdt = Some(held);
+    Ok(())
 }
 
 /// The mount point of a resctrl (proc_pid_mountinfo(5)).
@@ -97,11 +130,33 @@ impl Group {
         })
     }
 
+    /// The same for processes that run: the kernel moves single threads, and a child is where its parent was.
+    fn enter_with_threads(&self, pids: &[i32]) -> Result<()> {
+        let enter = || {
+            make(&self.dir)?;
+            self.limit()?;
+            pids.iter().flat_map(|pid| threads(*pid)).try_for_each(|thread| {
+                match put(&self.dir.join("tasks"), &thread) {
+                    // It has ended meanwhile.
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                    written => written.map_err(|error| refused(&self.dir.join("tasks"), &thread, &error)),
+                }
+            })
+        };
+        enter().inspect_err(|_| {
+            // The error that is told is the one that led here.
+            let _ = self.remove();
+        })
+    }
+
+    /// Writes the shares.
+    fn limit(&self) -> Result<()> {
+        self.schemata.iter().try_for_each(|line| write(&self.dir.join("schemata"), &format!("{line}\n")))
+    }
+
     fn make_and_enter(&self, pid: i32) -> Result<()> {
         make(&self.dir)?;
-        for line in &self.schemata {
-            write(&self.dir.join("schemata"), &format!("{line}\n"))?;
-        }
+        self.limit()?;
         write(&self.dir.join("tasks"), &pid.to_string())?;
         let Some(monitor) = &self.monitor else { return Ok(()) };
         make(monitor)?;
@@ -132,12 +187,24 @@ fn make(dir: &Path) -> Result<()> {
     }
 }
 
+/// The threads of a process; none when it has ended.
+fn threads(pid: i32) -> Vec<String> {
+    let listed = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    listed.filter_map(|thread| thread.file_name().into_string().ok()).collect()
+}
+
 fn write(file: &Path, text: &str) -> Result<()> {
+    put(file, text).map_err(|error| refused(file, text, &error))
+}
+
+fn put(file: &Path, text: &str) -> io::Result<()> {
     // Not made where it is missing: these files are the kernel's.
-    let opened = fs::OpenOptions::new().write(true).open(file);
-    opened
-        .and_then(|mut opened| io::Write::write_all(&mut opened, text.as_bytes()))
-        .map_err(|error| kernel(&format!("{FIELD}: write({}, {text:?})", file.display()), &error))
+    let mut opened = fs::OpenOptions::new().write(true).open(file)?;
+    io::Write::write_all(&mut opened, text.as_bytes())
+}
+
+fn refused(file: &Path, text: &str, error: &io::Error) -> Error {
+    kernel(&format!("{FIELD}: write({}, {text:?})", file.display()), error)
 }
 
 #[cfg(test)]
@@ -182,6 +249,42 @@ mod tests {
         assert_eq!(read("gold/schemata"), "MB:0=70\n1=c0\n");
         assert_eq!(group.schemata, ["L3:0=ff;1=c0", "MB:0=70"]);
         assert!(!group.own, "a group with a name stays");
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn shares_change_while_the_container_runs() {
+        let root = fake("change", &["web"]);
+        let asked = |l3: Option<&str>, bandwidth: Option<&str>| oci::IntelRdt {
+            l3_cache_schema: l3.map(str::to_owned),
+            mem_bw_schema: bandwidth.map(str::to_owned),
+            ..oci::IntelRdt::default()
+        };
+        let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+        let mut linux = oci::Linux { intel_rdt: Some(asked(Some("L3:0=f"), None)), ..oci::Linux::default() };
+        // What is named is written, and nobody moves.
+        change(&root, &mut linux, "web", &asked(None, Some("MB:0=20")), &[1]).unwrap();
+        assert_eq!((read("web/schemata"), read("web/tasks")), ("MB:0=20\n".into(), String::new()));
+        assert_eq!(linux.intel_rdt, Some(asked(Some("L3:0=f"), Some("MB:0=20"))));
+        // A group that is not there is made. Nobody fills it here: that is refused, nothing of it is left, and nothing is kept.
+        let error = change(&root, &mut linux, "other", &asked(Some("L3:0=1"), None), &[1]).unwrap_err();
+        assert!(error.to_string().contains("other/schemata"), "{error}");
+        assert!(!root.join("other").exists());
+        assert_eq!(linux.intel_rdt, Some(asked(Some("L3:0=f"), Some("MB:0=20"))));
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn every_thread_of_a_process_that_runs_is_moved() {
+        let root = fake("threads", &["web"]);
+        let group = group_in(&root, &oci::IntelRdt::default(), "web").unwrap();
+        let own = std::process::id().cast_signed();
+        // One write for each thread: the file shows the last one here.
+        group.enter_with_threads(&[own]).unwrap();
+        let tasks = fs::read_to_string(root.join("web/tasks")).unwrap();
+        assert!(!tasks.is_empty() && tasks.bytes().all(|byte| byte.is_ascii_digit()), "{tasks}");
+        assert!(threads(own).len() > 1, "this test is a second thread");
+        assert!(threads(i32::MAX).is_empty());
         fs::remove_dir_all(root).unwrap();
     }
 

@@ -23,6 +23,7 @@ mod network;
 mod planted;
 mod process;
 mod refused;
+mod resources;
 mod rootless;
 mod seccomp;
 mod spellings;
