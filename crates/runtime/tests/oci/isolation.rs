@@ -18,6 +18,48 @@ fn a_container_has_its_own_world() {
     assert_eq!(said.out, "tinyrun\n1\n4\n0", "{said:?}");
 }
 
+#[test]
+fn names_are_those_of_the_configuration() {
+    let mut bundle = Bundle::new("names").script("hostname; cat /proc/sys/kernel/domainname");
+    bundle.spec["hostname"] = json!("web-1");
+    bundle.spec["domainname"] = json!("example.org");
+    bundle.run().says("web-1\nexample.org");
+}
+
+#[test]
+fn a_working_directory_that_is_missing_is_made() {
+    let mut bundle = Bundle::new("cwd-made").script("pwd; stat -c %u:%a .");
+    bundle.spec["process"]["cwd"] = json!("/srv/new/place");
+    bundle.run().says("/srv/new/place\n0:755");
+    assert!(bundle.rootfs("srv/new/place").is_dir());
+}
+
+/// The optional words of the root's line in mountinfo; the host's mount is one that shares.
+#[test]
+fn the_root_shares_what_the_configuration_says() {
+    for (word, shown) in [
+        ("shared", "shared"),
+        ("rshared", "shared"),
+        ("slave", "master"),
+        ("rslave", "master"),
+        ("private", ""),
+        ("rprivate", ""),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
+    ] {
+        let mut bundle = Bundle::new(&format!("shares-{word}")).args(&["cat", "/proc/self/mountinfo"]);
+        bundle.spec["linux"]["rootfsPropagation"] = json!(word);
+        bundle.write();
+        let around = ["unshare", "--mount", "--propagation", "shared"];
+        let said = bundle.tinyrun_in(&around, &["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]);
+        let root = said.out.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
+        let words = root.split(" - ").next().unwrap().split(' ').skip(6);
+        let words: Vec<&str> = words.map(|word| word.split(':').next().unwrap()).collect();
+        let wanted: Vec<&str> = [shown].into_iter().filter(|shown| !shown.is_empty()).collect();
+        assert_eq!(words, wanted, "{word}: {root}");
+    }
+}
+
 /// On stderr, or in the log when one is named, as with runc.
 #[test]
 fn a_capability_that_nobody_knows_is_a_warning() {

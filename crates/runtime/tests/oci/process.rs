@@ -107,3 +107,28 @@ fn clocks_are_moved_in_a_time_namespace() {
     let own = uptime(&fs::read_to_string("/proc/uptime").unwrap());
     assert!((uptime(&said.out) - own - 1_000_000).abs() < 100, "{said:?} beside {own}");
 }
+
+#[test]
+fn the_terminal_has_the_size_and_files_the_mode_that_are_asked_for() {
+    let script = "stty size; umask; touch /tmp/x; stat -c %a /tmp/x";
+    let mut bundle = Bundle::new("size").mount("/tmp", "tmpfs", "tmpfs", &[]).script(script);
+    std::os::unix::fs::symlink("busybox", bundle.rootfs("bin/stty")).unwrap();
+    bundle.spec["process"]["terminal"] = json!(true);
+    bundle.spec["process"]["consoleSize"] = json!({ "height": 33, "width": 101 });
+    bundle.spec["process"]["user"]["umask"] = json!(0o027);
+    let said = bundle.run();
+    assert_eq!(said.out.split_whitespace().collect::<Vec<_>>(), ["33", "101", "0027", "640"], "{said:?}");
+    // Who says nothing has the usual mask.
+    bundle.spec["process"]["user"]["umask"].take();
+    assert!(bundle.run().out.contains("0022"));
+    // Whoever is added has its own.
+    let process = json!({ "terminal": true, "consoleSize": { "height": 5, "width": 7 }, "cwd": "/", "args": ["stty", "size"],
+        "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 } });
+    let mut bundle = bundle.args(&["sleep", "1000"]);
+    let file = bundle.dir.join("process.json");
+    fs::write(&file, process.to_string()).unwrap();
+    bundle.spec["process"]["terminal"] = json!(false);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    bundle.tinyrun(&["exec", "--process", file.to_str().unwrap(), &bundle.id]).says("5 7");
+}
