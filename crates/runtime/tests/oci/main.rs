@@ -7,6 +7,7 @@ mod actions;
 mod annotations;
 mod calls;
 mod descriptors;
+mod devices;
 mod driver;
 mod environment;
 mod exec;
