@@ -55,7 +55,7 @@ impl Walk<'_> {
             What::Remount { changes, data } => {
                 self.remount(&mount.destination, changes, data.as_deref()).map_err(named)
             }
-            What::Cgroup { attributes } => self.mount_cgroup(mount, *attributes),
+            What::Cgroup { attributes, unified } => self.mount_cgroup(mount, *attributes, *unified),
         }
     }
 
@@ -175,13 +175,18 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn mount_cgroup(&mut self, mount: &Mount, attributes: u64) -> Result<()> {
+    fn mount_cgroup(&mut self, mount: &Mount, attributes: u64, unified: bool) -> Result<()> {
         let named = |error| step(&mount.field)(error);
         let view = self.cgroup_views.pop().ok_or_else(|| impossible("a cgroup that was not opened"))?;
         let attr = Attr { set: attributes, ..Attr::default() };
         match view {
             View::Unified(tree) => {
                 mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
+                self.attach(mount, &tree)
+            }
+            // No controller is there; its user wants to see just that.
+            View::Hierarchies { .. } if unified => {
+                let tree = new_fs("cgroup2", None, &[], attributes).map_err(named)?;
                 self.attach(mount, &tree)
             }
             View::Hierarchies { mounts, links } => {

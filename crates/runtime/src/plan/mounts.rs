@@ -140,6 +140,8 @@ pub enum What {
     Cgroup {
         /// Attributes of the mounts.
         attributes: u64,
+        /// Whether it is to be v2's, where the host's controllers are on v1 too.
+        unified: bool,
     },
 }
 
@@ -347,7 +349,8 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
         }
         Class::Cgroup => {
             check_proc(field, &destination, false)?;
-            What::Cgroup { attributes: options.whole.set }
+            let unified = mount.kind.as_deref() == Some("cgroup2");
+            What::Cgroup { attributes: options.whole.set, unified }
         }
         Class::Fs { kind } => {
             check_proc(field, &destination, kind == "proc")?;

@@ -152,7 +152,8 @@ pub fn plan(linux: &oci::Linux) -> Result<Namespaces> {
         let field = format!("linux.namespaces[{at}]");
         let flag = flag_of(namespace.kind);
         if found.has(flag) {
-            return Err(Error::invalid(field, format!("{:?} is listed twice", namespace.kind)));
+            let word = format!("{:?}", namespace.kind).to_lowercase();
+            return Err(Error::invalid(field, format!("{word} is listed twice")));
         }
         match namespace.path.as_deref() {
             None | Some("") => found.new |= flag,
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn refusals_name_the_field() {
         let twice = plan(&linux(&[(NamespaceKind::Mount, None), (NamespaceKind::Mount, None)])).unwrap_err();
-        assert_eq!(twice.field(), Some("linux.namespaces[1]"));
+        assert_eq!(twice.to_string(), "linux.namespaces[1]: mount is listed twice");
         let none = plan(&linux(&[(NamespaceKind::Pid, None)])).unwrap_err();
         assert!(none.message().contains("mount namespace"));
         let relative =

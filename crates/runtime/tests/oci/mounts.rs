@@ -120,6 +120,23 @@ fn the_cgroup_is_mounted_at_two_places_each_with_its_options() {
     }
 }
 
+/// On v1 too, where `cgroup` is the hierarchies of v1.
+#[test]
+fn a_cgroup2_is_one() {
+    for users in [false, true] {
+        let bundle = Bundle::new(&format!("cgroup2-{users}"));
+        let bundle = if users { bundle.with_users() } else { bundle };
+        let bundle = bundle.mount("/other", "cgroup2", "cgroup2", &["ro", "nosuid"]).script(
+            "grep ' /other ' /proc/self/mountinfo; cat /other/cgroup.controllers >/dev/null; touch /other/x",
+        );
+        let said = bundle.run();
+        let line: Vec<&str> = said.out.split(' ').collect();
+        assert_eq!((&line[4..5], line[5].starts_with("ro,nosuid")), (&["/other"][..], true), "{said:?}");
+        assert!(said.out.contains(" - cgroup2 ") && said.err.contains("/other/x: Read-only"), "{said:?}");
+        assert!(!said.err.contains("cgroup.controllers"), "{said:?}");
+    }
+}
+
 #[test]
 fn a_source_that_is_missing_and_an_option_that_is_wrong_are_named() {
     let bundle = Bundle::new("wrong").script("true").mount("/x", "bind", "/nonexistent", &["bind"]);
