@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Calls that change what the kernel or a disk holds, or give somebody a hold on it.
-const CHANGING: [&str; 41] = [
+const CHANGING: [&str; 46] = [
     "mkdir",
     "mkdirat",
     "rmdir",
@@ -45,6 +45,11 @@ const CHANGING: [&str; 41] = [
     "listen",
     "connect",
     "execve",
+    "execveat",
+    "open",
+    "accept4",
+    "recvmsg",
+    "keyctl",
     "kill",
     "pidfd_send_signal",
     "setsid",

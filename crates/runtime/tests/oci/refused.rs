@@ -16,16 +16,20 @@ const ENOSPC: Errno = ("ENOSPC", "No space left on device");
 
 /// Calls, and what they can be refused with when the machine is short of something (their man pages). Left out are calls that cannot
 /// fail, and those for the process's own memory and signals: the C library and Rust's abort there, before anything is made.
-const REFUSALS: [(&str, &[Errno]); 11] = [
-    ("open openat openat2 socket socketpair pipe2 fcntl memfd_create signalfd4", &[ENOMEM, EMFILE]),
+const REFUSALS: [(&str, &[Errno]); 14] = [
+    // It makes files.
+    ("open", &[ENOMEM, EMFILE, ENOSPC]),
+    ("openat openat2 socket socketpair pipe2 fcntl memfd_create signalfd4", &[ENOMEM, EMFILE]),
     ("pidfd_open accept4 open_tree fsopen fsmount fspick ioctl eventfd2", &[ENOMEM, EMFILE]),
     ("mkdir mkdirat write rename renameat2 symlinkat linkat mknodat ftruncate", &[ENOMEM, ENOSPC]),
     ("mount move_mount pivot_root fsconfig mount_setattr umount2", &[ENOMEM, ENOSPC]),
     ("clone clone3 unshare setns", &[ENOMEM, EAGAIN, ENOSPC]),
     ("execve execveat setuid setgid setresuid setresgid setgroups", &[ENOMEM, EAGAIN]),
     ("read pread64 getdents64 statx newfstatat fstat statfs fstatfs lseek", &[ENOMEM]),
-    ("readlink readlinkat chdir fchdir getcwd fchmod fchmodat fchownat fchown", &[ENOMEM]),
-    ("unlink unlinkat rmdir bind listen connect sendto sendmsg recvmsg recvfrom", &[ENOMEM]),
+    ("access readlink readlinkat chdir fchdir getcwd fchmod fchmodat fchownat fchown", &[ENOMEM]),
+    ("bind", &[ENOMEM, ENOSPC]),
+    ("connect", &[ENOMEM, EAGAIN]),
+    ("unlink unlinkat rmdir listen sendto sendmsg recvmsg recvfrom", &[ENOMEM]),
     ("kill pidfd_send_signal waitid wait4 ppoll setsid sethostname setdomainname", &[ENOMEM]),
     ("bpf seccomp prctl capset capget keyctl prlimit64 close_range dup3 dup2", &[ENOMEM]),
 ];
