@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
 
+mod apparmor;
 #[path = "../oci/driver.rs"]
 #[expect(dead_code, reason = "what the other tests need of it is more")]
 mod driver;
