@@ -52,6 +52,7 @@ pub(crate) fn add(target: Target<'_>, bundle: &Path, mounts: &[oci::Mount]) -> R
         label,
         label_option: annotations::context(&target.spec.annotations)?,
         caller: target.caller,
+        shares: crate::plan::shares(linux)?,
     };
     let mut wanted = Vec::new();
     let planned = plan::more(mounts, context, &mut wanted)?;

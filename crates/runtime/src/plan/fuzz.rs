@@ -161,8 +161,8 @@ fn the_kernel_would_take(attr: &Attr) {
     assert!(attr.propagation.count_ones() <= 1, "{attr:?}");
 }
 
-/// Five lines: the container's namespaces (`u`, `n`, `p`, `i`, `c`) and who asks (`r` is root of a user namespace, `o` an ordinary user),
-/// destination, type, source, and the options with commas between them.
+/// Five lines: the container's namespaces (`u`, `n`, `p`, `i`, `c`) who asks (`r` is root of a user namespace, `o` an ordinary user),
+/// and `s` where the root is shared; destination, type, source, and the options with commas between them.
 ///
 /// # Panics
 /// When a promise is broken.
@@ -198,6 +198,7 @@ pub fn mounts(bytes: &[u8]) {
         label: None,
         label_option: "context",
         caller,
+        shares: has.contains('s'),
     };
     for reader in [mounts::plan, mounts::more] {
         let mut sources = Vec::new();

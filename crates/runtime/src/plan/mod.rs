@@ -188,6 +188,7 @@ fn steps(
         label,
         label_option: annotations::context(&spec.annotations)?,
         caller: context.caller,
+        shares: shares(linux)?,
     };
     steps.extend(mounts::plan(&spec.mounts, mounts_context, sources)?.into_iter().map(Step::Mount));
     let read_only_dev = mounts::read_only_dev(sources).map(Step::Mount);
@@ -259,6 +260,11 @@ fn propagation(linux: &oci::Linux) -> Result<Option<u64>> {
             return Err(Error::invalid("linux.rootfsPropagation", rule));
         }
     })
+}
+
+/// Whether what is mounted in the container on a shared mount is mounted on the host too.
+pub(crate) fn shares(linux: &oci::Linux) -> Result<bool> {
+    Ok(propagation(linux)? == Some(libc::MS_SHARED))
 }
 
 fn recursion(linux: &oci::Linux) -> u64 {

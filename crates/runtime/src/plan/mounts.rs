@@ -180,6 +180,8 @@ pub struct Context<'a> {
     pub label_option: &'a str,
     /// Who asks for the container.
     pub caller: Caller,
+    /// Whether the root's mounts are shared with the host's (`linux.rootfsPropagation`): a shared mount's own are then, too.
+    pub shares: bool,
 }
 
 /// File systems whose label is the policy's and not the container's.
@@ -463,19 +465,20 @@ fn bind(
     let path = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::invalid(named, "its source has a NUL"))?;
     let must_be_proc = destination == Path::new("/proc");
-    let changes = changes(options, recursive, context.namespaces.has(flag::USER));
+    let carries_out = context.shares && !context.namespaces.has(flag::USER);
+    let changes = changes(options, recursive, carries_out);
     let what = SourceKind::Path { path, recursive, changes, must_be_proc };
     Ok(Source { field: named.to_owned(), what, idmap: idmap(named, mount, options, context.namespaces)? })
 }
 
 /// What is changed on the copy of a mount. Without a word about it, nothing that is mounted on either side shows on the other.
-fn changes(options: &Options, recursive: bool, own_user_namespace: bool) -> Vec<(Attr, bool)> {
+fn changes(options: &Options, recursive: bool, carries_out: bool) -> Vec<(Attr, bool)> {
     let mut changes = if recursive { in_order(options) } else { vec![(options.whole, false)] };
     if options.whole.propagation == 0 {
         changes[0].0.propagation = libc::MS_PRIVATE;
     }
     changes.retain(|(attr, _)| !attr.is_empty());
-    if own_user_namespace && changes.iter().any(|(attr, _)| attr.propagation == libc::MS_SHARED) {
+    if !carries_out && changes.iter().any(|(attr, _)| attr.propagation == libc::MS_SHARED) {
         // A copy shared with the host would carry mounts of the container's root out to it: it follows the host instead, and
         // shares from there.
         changes.insert(0, (Attr { propagation: libc::MS_SLAVE, ..Attr::default() }, recursive));

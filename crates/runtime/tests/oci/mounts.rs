@@ -256,6 +256,42 @@ fn a_device_may_be_anywhere() {
     bundle.run().fails(1, "is another device");
 }
 
+/// The optional words of the mount's line in mountinfo, where the host's is one that shares, and whether the host sees what is mounted on it.
+#[test]
+fn a_mount_shares_with_the_host_what_its_words_and_the_roots_say() {
+    for (root, option, shown, is_seen) in [
+        ("", "shared", &["shared", "master"][..], "0"),
+        ("rslave", "rshared", &["shared", "master"], "0"),
+        ("rshared", "rshared", &["shared"], "1"),
+        ("rshared", "slave", &["shared", "master"], "0"),
+        ("", "rslave", &["master"], "0"),
+        ("", "private", &[], "0"),
+        ("", "unbindable", &["unbindable"], "0"),
+        ("", "rbind", &[], "0"),
+    ] {
+        let bundle = Bundle::new(&format!("shares-{root}-{option}"));
+        let data = bundle.dir.join("data");
+        fs::create_dir_all(data.join("sub")).unwrap();
+        let mut bundle = bundle
+            .mount("/x", "bind", data.to_str().unwrap(), &["rbind", option])
+            .script("grep ' /x ' /proc/self/mountinfo; mount -t tmpfs t /x/sub");
+        bundle.spec["linux"]["rootfsPropagation"] = json!(root);
+        for set in ["bounding", "permitted", "effective"] {
+            let set = &mut bundle.spec["process"]["capabilities"][set];
+            set.as_array_mut().unwrap().push(json!("CAP_SYS_ADMIN"));
+        }
+        bundle.write();
+        let around = "\"$0\" \"$@\"; grep -c \" $DATA/sub \" /proc/self/mountinfo";
+        let around = format!("DATA={}; {around}", data.display());
+        let around = ["unshare", "--mount", "--propagation", "shared", "sh", "-c", &around];
+        let said = bundle.tinyrun_in(&around, &["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]);
+        let (line, seen) = said.out.split_once('\n').unwrap();
+        let words = line.split(" - ").next().unwrap().split(' ').skip(6);
+        let words: Vec<&str> = words.map(|word| word.split(':').next().unwrap()).collect();
+        assert_eq!((words.as_slice(), seen), (shown, is_seen), "{root} {option}: {said:?}");
+    }
+}
+
 /// Each word that `features` lists, on a mount of its own: of a file system, or of a directory where that is what it is about.
 #[test]
 fn every_option_is_taken() {

@@ -9,6 +9,10 @@ fn namespaces(new: u64) -> Namespaces {
 }
 
 fn plan_one(mount: oci::Mount, new: u64) -> Result<(Mount, Vec<Source>)> {
+    plan_with(mount, new, true)
+}
+
+fn plan_with(mount: oci::Mount, new: u64, shares: bool) -> Result<(Mount, Vec<Source>)> {
     let namespaces = namespaces(new);
     let context = Context {
         bundle: Path::new("/bundle"),
@@ -17,6 +21,7 @@ fn plan_one(mount: oci::Mount, new: u64) -> Result<(Mount, Vec<Source>)> {
         label: Some("l"),
         label_option: "context",
         caller: Caller::Machine,
+        shares,
     };
     let mut sources = Vec::new();
     one("mounts[0]", &mount, context, &mut sources).map(|mount| (mount, sources))
@@ -78,6 +83,16 @@ fn a_shared_mount_does_not_carry_out_of_a_user_namespace() {
     let SourceKind::Path { changes, .. } = &sources[0].what else { panic!() };
     assert_eq!(changes[0].0.propagation, libc::MS_SLAVE);
     assert_eq!(changes[1].0.propagation, libc::MS_SHARED);
+}
+
+#[test]
+fn a_shared_mount_carries_out_of_a_root_that_is_shared_alone() {
+    for (shares, first) in [(true, libc::MS_SHARED), (false, libc::MS_SLAVE)] {
+        let (_, sources) =
+            plan_with(mount("/data", "bind", "/data", &["rbind", "rshared"]), 0, shares).unwrap();
+        let SourceKind::Path { changes, .. } = &sources[0].what else { panic!() };
+        assert_eq!(changes[0].0.propagation, first);
+    }
 }
 
 /// Found by the fuzzer: what was said of the mount alone hid that those below were shared.
@@ -162,6 +177,7 @@ fn dev_is_made_when_the_configuration_has_none() {
         label: None,
         label_option: "context",
         caller: Caller::Machine,
+        shares: false,
     };
     let mut sources = Vec::new();
     let planned = plan(&[], context, &mut sources).unwrap();
