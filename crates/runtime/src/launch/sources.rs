@@ -176,8 +176,7 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<Borrowed
     // A mount that exists nowhere else ends with its descriptor, and overlay wants it alive when it is created.
     let layers = lower.iter().map(|layer| layer_mount(layer, userns)).collect::<Result<Vec<_>>>()?;
     let (upper_dir, work_dir) = (open_dir(upper)?, open_dir(work)?);
-    let context = FsContext::open("overlay").map_err(step("mount the root"))?;
-    context.set("source", "overlay").map_err(step("mount the root"))?;
+    let context = overlay_context().map_err(step("mount the root"))?;
     let by_descriptor = layers
         .iter()
         .map(|layer| ("lowerdir+", layer))
@@ -192,6 +191,15 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<Borrowed
         Err(error) => return Err(step("mount the root")(error)),
     };
     writable(root, upper)
+}
+
+/// An overlay whose upper directory says by itself what the container has changed: a directory that is moved is copied, and a file
+/// whose looks change is copied whole, whatever the kernel was built to do. It can be read as a layer then.
+fn overlay_context() -> tinyd_sys::Result<FsContext<'static>> {
+    let context = FsContext::open("overlay")?;
+    let options = [("source", "overlay"), ("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")];
+    options.iter().try_for_each(|(option, value)| context.set(option, value))?;
+    Ok(context)
 }
 
 /// A layer as a mount that exists nowhere else, with the container's ids.
@@ -234,8 +242,7 @@ fn overlay_by_path(
     }
     let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let dirs: Vec<String> = if mapped { layers } else { &plain }.iter().map(path).collect();
-    let context = FsContext::open("overlay").map_err(step("mount the root"))?;
-    context.set("source", "overlay").map_err(step("mount the root"))?;
+    let context = overlay_context().map_err(step("mount the root"))?;
     let options = [("lowerdir", dirs.join(":")), ("upperdir", path(&upper)), ("workdir", path(&work))];
     options
         .iter()
