@@ -130,6 +130,22 @@ pub fn sniff<'a>(mut packed: impl Read + 'a) -> io::Result<(Compression, impl Re
     Ok((Compression::sniff(&head), io::Cursor::new(head).chain(packed)))
 }
 
+/// Refuses what is packed in a way that is known and not read, by the beginning of it (at least six bytes).
+///
+/// # Errors
+/// `Unsupported` with how it is packed, and with what to unpack it.
+pub(crate) fn refuse_unreadable(head: &[u8]) -> Result<()> {
+    let (name, program) = match head {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("xz", "xz -dc"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => ("bzip2", "bzip2 -dc"),
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "the archive is packed with {name}: tar, and tar packed with gzip or zstd, are read; `{program} FILE |` unpacks it on the way"
+    );
+    Err(Error::new(Kind::Unsupported, message))
+}
+
 pub(crate) fn inflater<'a>(packed: &'a mut dyn Read, compression: Compression) -> Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(packed),

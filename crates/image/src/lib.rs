@@ -5,6 +5,8 @@
 
 pub mod assemble;
 mod aufs;
+pub mod change;
+pub mod compose;
 pub mod config;
 pub mod copy;
 pub mod digest;

@@ -14,7 +14,7 @@ use tinyd_core::{Error, Kind, Result};
 
 use crate::{
     digest::Digest,
-    document::{Descriptor, MANIFEST_MAX_BYTES},
+    document::{Compression, Descriptor, MANIFEST_MAX_BYTES},
     layer,
     platform::Platform,
     reference::Reference,
@@ -49,7 +49,11 @@ pub struct Loaded {
 /// that were whole stay until they are collected.
 pub fn load(lease: &Lease, packed: &mut dyn Read, platform: &Platform) -> Result<Vec<Loaded>> {
     let tell = |source| crate::failed(format_args!("read the archive"), source);
-    let (compression, mut packed) = layer::sniff(packed).map_err(tell)?;
+    let mut head = Vec::with_capacity(6);
+    packed.take(6).read_to_end(&mut head).map_err(tell)?;
+    layer::refuse_unreadable(&head)?;
+    let compression = Compression::sniff(&head);
+    let mut packed = std::io::Cursor::new(head).chain(packed);
     let mut tar = layer::inflater(&mut packed, compression)?;
     let contents = Contents::read(lease, &mut tar)?;
     let loaded = match (contents.document("index.json"), contents.document("manifest.json")) {
