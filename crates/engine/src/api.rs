@@ -13,9 +13,9 @@ use tinyd_core::{
 use tokio::sync::mpsc;
 
 pub use self::images::{
-    ArchiveFormat, HistoryStep, ImageArrived, ImageDetails, ImageEvent, ImageEvents, ImageHistory,
-    ImageLayer, ImageProgress, ImageRemoved, ImageStep, ImageSummary, ImagesPruned, Incoming, Outgoing,
-    Piece,
+    ArchiveFormat, CommitOptions, HistoryStep, ImageArrived, ImageDetails, ImageEvent, ImageEvents,
+    ImageHistory, ImageLayer, ImageProgress, ImageRemoved, ImageStep, ImageSummary, ImagesPruned,
+    ImportOptions, Incoming, Outgoing, Piece,
 };
 
 /// How a daemon is set up.

@@ -48,10 +48,10 @@ mod wait;
 use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use api::{
-    ArchiveFormat, AttachOptions, Attachment, Config, ContainerDetails, ContainerSummary, Created,
-    ExecConfig, ImageDetails, ImageEvents, ImageHistory, ImageRemoved, ImageSummary, ImagesPruned, Incoming,
-    Info, LogLine, LogQuery, NetworkDetails, NetworkView, Outgoing, Process, Pruned, StorageChoice,
-    VolumeView,
+    ArchiveFormat, AttachOptions, Attachment, CommitOptions, Config, ContainerDetails, ContainerSummary,
+    Created, ExecConfig, ImageArrived, ImageDetails, ImageEvents, ImageHistory, ImageRemoved, ImageSummary,
+    ImagesPruned, ImportOptions, Incoming, Info, LogLine, LogQuery, NetworkDetails, NetworkView, Outgoing,
+    Process, Pruned, StorageChoice, VolumeView,
 };
 pub use failpoint::FAILPOINTS;
 use tinyd_core::{
@@ -103,6 +103,8 @@ pub(crate) struct Inner {
     shelf: images::Shelf,
     /// Held while a volume is looked for and made, or filled for the first time.
     volumes: std::sync::Mutex<()>,
+    /// Held while a container is frozen for a commit.
+    freezing: tokio::sync::Mutex<()>,
     /// What the daemon cannot do here and what it does instead, one line each.
     warnings: Vec<String>,
     /// Held as long as the engine is: one daemon for each root.
@@ -269,6 +271,22 @@ impl Engine {
         top::top(&self.inner, who).await
     }
 
+    /// Its file system as a tar stream.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unsupported` with the storage driver aufs; what goes wrong later is the last piece.
+    pub async fn export(&self, who: &str) -> Result<Outgoing> {
+        images::export(&self.inner, who).await
+    }
+
+    /// Makes an image of what it has changed. One that runs is frozen meanwhile, when that is asked for.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` for a name or a change that cannot be; `Exhausted` on a full disk. Nothing of the image is left.
+    pub async fn commit(&self, who: &str, options: CommitOptions) -> Result<ImageArrived> {
+        images::commit(&self.inner, who, options).await
+    }
+
     /// Its log. The channel closes at the end, or when the container has ended and all is told.
     ///
     /// # Errors
@@ -422,6 +440,15 @@ impl Engine {
         images::load(&self.inner, incoming, &platform)
     }
 
+    /// Makes an image of the root file system that a client sends.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name, a change or a platform that cannot be; what goes wrong later is the last event.
+    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
+    pub async fn image_import(&self, incoming: Incoming, options: ImportOptions) -> Result<ImageEvents> {
+        images::import(&self.inner, incoming, &options)
+    }
+
     /// Gives images out as one archive.
     ///
     /// # Errors
@@ -469,6 +496,7 @@ impl Inner {
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             volumes: std::sync::Mutex::new(()),
+            freezing: tokio::sync::Mutex::new(()),
             warnings,
             _lock: lock,
             net,

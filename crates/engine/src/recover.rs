@@ -14,7 +14,7 @@ use crate::{
     container::{Live, Owner, Seat, appoint, follow, id_of, supervisor_lost},
     files,
     handle::View,
-    net_plan,
+    images, net_plan,
     record::{Record, StateRecord, forget_run},
     shim::Shim,
 };
@@ -120,6 +120,12 @@ async fn adopt(owner: &mut Owner, shim: Shim, state: State, oom: bool) -> Result
     match follow(&shim, owner.run, owner.inbox.clone()).await {
         Ok((_, follower)) => {
             owner.live = Some(Live { shim, follower, _doctor: owner.doctor() });
+            if images::was_frozen(&owner.inner.layout, &owner.record) && matches!(state, State::Paused { .. })
+            {
+                // For a commit that did not come to its end.
+                let resumed = owner.resume().await;
+                owner.log_refusal(resumed);
+            }
             Ok(true)
         }
         // It has ended between two questions.

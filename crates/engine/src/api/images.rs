@@ -177,3 +177,31 @@ pub enum ArchiveFormat {
     /// An OCI layout.
     Oci,
 }
+
+/// What an image that is made of a container is like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitOptions {
+    /// What it is called; "" is nothing.
+    pub name: String,
+    /// Who made it.
+    pub author: String,
+    /// What there is to say about it.
+    pub message: String,
+    /// Instructions of a Dockerfile that change its configuration.
+    pub changes: Vec<String>,
+    /// Whether a container that runs is frozen meanwhile.
+    pub pause: bool,
+}
+
+/// What an image that is made of a root file system is like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// What it is called; "" is nothing.
+    pub name: String,
+    /// What there is to say about it.
+    pub message: String,
+    /// Instructions of a Dockerfile that make its configuration.
+    pub changes: Vec<String>,
+    /// What it is for: `linux/arm64`; "" is this machine.
+    pub platform: String,
+}

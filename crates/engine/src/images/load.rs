@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How many events wait for a client that is slow. Reports of progress beyond them are not told.
-const EVENTS: usize = 256;
+pub(super) const EVENTS: usize = 256;
 
 /// Takes in what the client sends. `platform` says which image of an index; "" is this machine's.
 pub(crate) fn load(inner: &Arc<Inner>, incoming: Incoming, platform: &str) -> Result<ImageEvents> {
@@ -54,7 +54,7 @@ fn take_in(
 }
 
 /// Unpacks what is in the store and gives the image its names.
-fn settle(
+pub(super) fn settle(
     inner: &Inner,
     lease: &Lease,
     loaded: Loaded,

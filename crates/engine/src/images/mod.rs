@@ -3,8 +3,12 @@
 
 mod base;
 mod collect;
+mod commit;
+mod export;
 mod facts;
+mod files;
 mod fill;
+mod import;
 mod inspect;
 mod list;
 mod load;
@@ -26,7 +30,10 @@ use tinyd_image::{digest::Digest, images::Images, reference::Reference, store::S
 pub(crate) use self::{
     base::{Base, UsedImage, base, layers_of},
     collect::collect_soon,
+    commit::{commit, was_frozen},
+    export::export,
     fill::fill_volumes,
+    import::import,
     inspect::{history, inspect},
     list::list,
     load::load,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many pieces wait for a client that is slow.
-const PIECES: usize = 4;
+pub(super) const PIECES: usize = 4;
 
 /// Writes an archive of these images to the client. What is not there is told before the first byte.
 pub(crate) async fn save(inner: &Arc<Inner>, images: Vec<String>, format: ArchiveFormat) -> Result<Outgoing> {

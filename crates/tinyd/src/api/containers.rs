@@ -123,6 +123,22 @@ impl Containers for Api {
         let attachment = read(self.engine.exec(&who, exec).await)?;
         Ok(Response::new(Box::pin(Bridge::<Exec>::new(attachment, requests, self.ending.clone()))))
     }
+
+    type ExportStream = Many<pb::ExportResponse>;
+
+    async fn export(&self, request: Request<pb::ExportRequest>) -> Answer<Self::ExportStream> {
+        let pieces = read(self.engine.export(&request.into_inner().container).await)?;
+        let pieces = ReceiverStream::new(pieces).map(|piece| {
+            piece.map(|data| pb::ExportResponse { data }).map_err(|error| error::status(&error))
+        });
+        Ok(Response::new(Box::pin(until(self.ending.clone(), pieces))))
+    }
+
+    async fn commit(&self, request: Request<pb::CommitRequest>) -> Answer<pb::CommitResponse> {
+        let (who, options) = convert::commit(request.into_inner());
+        let made = self.ending.run_until_cancelled(self.engine.commit(&who, options)).await;
+        answer(made.unwrap_or_else(|| Err(shutting_down())), Into::into)
+    }
 }
 
 fn definition(

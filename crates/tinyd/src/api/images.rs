@@ -62,7 +62,7 @@ impl Images for Api {
         let open = read(convert::load_open(requests.message().await?))?;
         let (pieces, incoming) = mpsc::channel(PIECES_UNDER_WAY);
         let events = read(self.engine.image_load(incoming, open.platform).await)?;
-        tokio::spawn(feed(requests, pieces));
+        tokio::spawn(feed(requests, pieces, convert::load_piece));
         let events = ReceiverStream::new(events)
             .map(|event| event.map(pb::LoadImagesResponse::from).map_err(|error| error::status(&error)));
         Ok(Response::new(Box::pin(until(self.ending.clone(), events))))
@@ -79,20 +79,40 @@ impl Images for Api {
         });
         Ok(Response::new(Box::pin(until(self.ending.clone(), pieces))))
     }
+
+    type ImportImageStream = Many<pb::ImportImageResponse>;
+
+    async fn import_image(
+        &self,
+        request: Request<Streaming<pb::ImportImageRequest>>,
+    ) -> Answer<Self::ImportImageStream> {
+        let mut requests = request.into_inner();
+        let options = read(convert::import_open(requests.message().await?))?;
+        let (pieces, incoming) = mpsc::channel(PIECES_UNDER_WAY);
+        let events = read(self.engine.image_import(incoming, options).await)?;
+        tokio::spawn(feed(requests, pieces, convert::import_piece));
+        let events = ReceiverStream::new(events)
+            .map(|event| event.map(pb::ImportImageResponse::from).map_err(|error| error::status(&error)));
+        Ok(Response::new(Box::pin(until(self.ending.clone(), events))))
+    }
 }
 
-/// Passes on what a client sends. Whoever reads the pieces tells its end from its going away: only an end is passed on.
-async fn feed(mut requests: Streaming<pb::LoadImagesRequest>, pieces: mpsc::Sender<Piece>) {
+/// Passes on what a client sends, as `piece` reads it. Whoever reads the pieces tells its end from its going away: only an end is passed on.
+async fn feed<T>(
+    mut requests: Streaming<T>,
+    pieces: mpsc::Sender<Piece>,
+    piece: impl Fn(T) -> Option<Piece>,
+) {
     loop {
-        let piece = match requests.message().await {
-            Ok(Some(request)) => convert::load_piece(request),
+        let next = match requests.message().await {
+            Ok(Some(request)) => piece(request),
             Ok(None) => Some(Piece::End),
             Err(_) => None,
         };
-        let Some(piece) = piece else { return };
-        let is_over = matches!(piece, Piece::End);
+        let Some(next) = next else { return };
+        let is_over = matches!(next, Piece::End);
         // Nobody reads any more when something has gone wrong, which the client is told.
-        if pieces.send(piece).await.is_err() || is_over {
+        if pieces.send(next).await.is_err() || is_over {
             return;
         }
     }

@@ -3,9 +3,11 @@
 //!
 //! stdout is data, stderr is talk. What every exit code means is in `docs/cli.md`.
 
+mod archive;
 mod ask;
 mod attach;
 mod cert;
+mod commit;
 mod completion;
 mod context;
 mod create;
@@ -13,6 +15,7 @@ mod daemon;
 mod definition;
 mod each;
 mod exec;
+mod export;
 mod failure;
 mod format;
 mod globals;

@@ -4,7 +4,7 @@
 use clap::{Args, Command};
 
 use super::{
-    attach, cert, completion, context, create, daemon, exec,
+    attach, cert, commit, completion, context, create, daemon, exec, export,
     globals::Globals,
     image, info, inspect, kill, logs, network, pause, port, ps, restart, rm, run, start, stop, top, unpause,
     verb::{Entry, Verb},
@@ -71,9 +71,12 @@ pub(super) const ROOT: &[Node] = &[
     verb::<wait::Wait>("wait", &[]),
     verb::<pause::Pause>("pause", &[]),
     verb::<unpause::Unpause>("unpause", &[]),
+    verb::<export::Export>("export", &[]),
+    verb::<commit::Commit>("commit", &[]),
     verb::<image::ls::Ls>("images", &[]),
     verb::<image::load::Load>("load", &[]),
     verb::<image::save::Save>("save", &[]),
+    verb::<image::import::Import>("import", &[]),
     verb::<image::tag::Tag>("tag", &[]),
     verb::<image::rm::Rm>("rmi", &[]),
     verb::<image::history::History>("history", &[]),
@@ -88,6 +91,7 @@ pub(super) const ROOT: &[Node] = &[
             verb::<image::history::History>("history", &[]),
             verb::<image::load::Load>("load", &[]),
             verb::<image::save::Save>("save", &[]),
+            verb::<image::import::Import>("import", &[]),
             verb::<image::tag::Tag>("tag", &[]),
             verb::<image::rm::Rm>("rm", &["remove", "delete"]),
             verb::<image::prune::Prune>("prune", &[]),

@@ -1001,6 +1001,56 @@ pub struct ExecExit {
     #[prost(uint32, tag = "1")]
     pub code: u32,
 }
+/// Asks for its file system.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportRequest {
+    /// Name, id or prefix.
+    #[prost(string, tag = "1")]
+    pub container: ::prost::alloc::string::String,
+}
+/// A part of the archive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportResponse {
+    /// Bytes of it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// Asks to make an image.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommitRequest {
+    /// Name, id or prefix.
+    #[prost(string, tag = "1")]
+    pub container: ::prost::alloc::string::String,
+    /// What the image is called; "" is nothing.
+    #[prost(string, tag = "2")]
+    pub image: ::prost::alloc::string::String,
+    /// Who made it.
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    /// What there is to say about it.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+    /// Instructions of a Dockerfile that change its configuration: "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD",
+    /// "STOPSIGNAL", "USER", "VOLUME", "WORKDIR".
+    #[prost(string, repeated, tag = "5")]
+    pub changes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether a container that runs goes on meanwhile; otherwise it is frozen while its files are read.
+    #[prost(bool, tag = "6")]
+    pub no_pause: bool,
+}
+/// The image.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommitResponse {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// What it is called.
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What was left out of it, one line each.
+    #[prost(string, repeated, tag = "3")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Generated client implementations.
 pub mod containers_client {
     #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
@@ -1327,6 +1377,37 @@ pub mod containers_client {
             req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Containers", "Exec"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Its file system as a tar archive, without what is mounted in it. One that runs goes on meanwhile.
+        pub async fn export(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportRequest>,
+        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::ExportResponse>>, tonic::Status>
+        {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Containers/Export");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Containers", "Export"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Makes an image of what it has changed: a layer above those of its image.
+        pub async fn commit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CommitRequest>,
+        ) -> std::result::Result<tonic::Response<super::CommitResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Containers/Commit");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Containers", "Commit"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1432,6 +1513,21 @@ pub mod containers_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::ExecRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ExecStream>, tonic::Status>;
+        /// Server streaming response type for the Export method.
+        type ExportStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExportResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Its file system as a tar archive, without what is mounted in it. One that runs goes on meanwhile.
+        async fn export(
+            &self,
+            request: tonic::Request<super::ExportRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ExportStream>, tonic::Status>;
+        /// Makes an image of what it has changed: a layer above those of its image.
+        async fn commit(
+            &self,
+            request: tonic::Request<super::CommitRequest>,
+        ) -> std::result::Result<tonic::Response<super::CommitResponse>, tonic::Status>;
     }
     /// A container is named in requests by its name, its id, or a unique prefix of its id.
     #[derive(Debug)]
@@ -2057,6 +2153,75 @@ pub mod containers_server {
                     };
                     Box::pin(fut)
                 }
+                "/tinyd.v1.Containers/Export" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportSvc<T: Containers>(pub Arc<T>);
+                    impl<T: Containers> tonic::server::ServerStreamingService<super::ExportRequest> for ExportSvc<T> {
+                        type Response = super::ExportResponse;
+                        type ResponseStream = T::ExportStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::ExportRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Containers>::export(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Containers/Commit" => {
+                    #[allow(non_camel_case_types)]
+                    struct CommitSvc<T: Containers>(pub Arc<T>);
+                    impl<T: Containers> tonic::server::UnaryService<super::CommitRequest> for CommitSvc<T> {
+                        type Response = super::CommitResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::CommitRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Containers>::commit(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CommitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => Box::pin(async move {
                     let mut response = http::Response::new(tonic::body::Body::default());
                     let headers = response.headers_mut();
@@ -2351,6 +2516,58 @@ pub struct SaveImagesResponse {
     #[prost(bytes = "bytes", tag = "1")]
     pub data: ::prost::bytes::Bytes,
 }
+/// A part of the archive; its end is the end of the stream.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportImageRequest {
+    #[prost(oneof = "import_image_request::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<import_image_request::Message>,
+}
+/// Nested message and enum types in `ImportImageRequest`.
+pub mod import_image_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// The first.
+        #[prost(message, tag = "1")]
+        Open(super::ImportImageOpen),
+        /// Bytes of the archive.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+    }
+}
+/// What the image is like.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportImageOpen {
+    /// What it is called; "" is nothing.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+    /// What there is to say about it.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// Instructions of a Dockerfile that make its configuration, as in Commit.
+    #[prost(string, repeated, tag = "3")]
+    pub changes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it is for: "linux/arm64"; "" is the daemon's own.
+    #[prost(string, tag = "4")]
+    pub platform: ::prost::alloc::string::String,
+}
+/// What happens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportImageResponse {
+    #[prost(oneof = "import_image_response::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<import_image_response::Message>,
+}
+/// Nested message and enum types in `ImportImageResponse`.
+pub mod import_image_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// How far it is.
+        #[prost(message, tag = "1")]
+        Progress(super::ImageProgress),
+        /// The image is there.
+        #[prost(message, tag = "2")]
+        Arrived(super::ImageArrived),
+    }
+}
 /// What is going on with a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2638,6 +2855,25 @@ pub mod images_client {
             req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "SaveImages"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Makes an image of one layer out of a root file system: a tar archive, as it is or packed with gzip or zstd. The client sends the archive;
+        /// the daemon tells how far it is, and at the end the image.
+        pub async fn import_image(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ImportImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImportImageResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Images/ImportImage");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Images", "ImportImage"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2698,6 +2934,17 @@ pub mod images_server {
             &self,
             request: tonic::Request<super::SaveImagesRequest>,
         ) -> std::result::Result<tonic::Response<Self::SaveImagesStream>, tonic::Status>;
+        /// Server streaming response type for the ImportImage method.
+        type ImportImageStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ImportImageResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Makes an image of one layer out of a root file system: a tar archive, as it is or packed with gzip or zstd. The client sends the archive;
+        /// the daemon tells how far it is, and at the end the image.
+        async fn import_image(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ImportImageRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ImportImageStream>, tonic::Status>;
     }
     /// An image is named in requests by a name (a tag is "latest" when absent), a name with a digest, its id, or a unique prefix of its id.
     #[derive(Debug)]
@@ -3061,6 +3308,44 @@ pub mod images_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Images/ImportImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportImageSvc<T: Images>(pub Arc<T>);
+                    impl<T: Images> tonic::server::StreamingService<super::ImportImageRequest> for ImportImageSvc<T> {
+                        type Response = super::ImportImageResponse;
+                        type ResponseStream = T::ImportImageStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::ImportImageRequest>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Images>::import_image(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,6 +1,7 @@
 //! Protobuf's types to the engine's words and back. This folder alone knows both sides, so the contract can change without the
 //! engine noticing. Here a value gets its type; whether it makes sense on this host is the engine's to say.
 
+mod commit;
 mod definition;
 mod images;
 mod streams;
@@ -8,6 +9,7 @@ mod streams;
 mod tests;
 mod views;
 
+pub(super) use commit::{commit, import_open, import_piece};
 pub(super) use definition::signal;
 pub(super) use images::{archive_format, load_open, load_piece};
 pub(super) use streams::{Attach, Dialogue, Exec, Target, attach_open, exec_open};

@@ -1,7 +1,8 @@
-//! `tinyd image`: what containers are made from. `images`, `rmi`, `tag`, `load`, `save` and `history` are these too.
+//! `tinyd image`: what containers are made from. `images`, `rmi`, `tag`, `load`, `save`, `import` and `history` are these too.
 
 mod filter;
 pub(super) mod history;
+pub(super) mod import;
 pub(super) mod inspect;
 pub(super) mod load;
 pub(super) mod ls;

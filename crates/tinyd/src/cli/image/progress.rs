@@ -109,6 +109,15 @@ impl Progress {
         Ok(())
     }
 
+    /// Tells how much of an archive is on its way.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(super) fn sent(&mut self, transfer: &str, done_bytes: u64, total_bytes: u64) -> Result<()> {
+        let step = pb::ImageStep::Transferring.into();
+        self.tell(transfer, &pb::ImageProgress { layer: String::new(), step, done_bytes, total_bytes })
+    }
+
     /// Ends the bars, so that what is printed now stands below them.
     pub(super) fn end(&mut self) {
         if let Shown::Bars { bars, .. } = &self.shown {

@@ -1,24 +1,12 @@
 //! `tinyd save`, `tinyd image save`.
 
-use std::{
-    fs::{self, File},
-    io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tinyd_core::Error;
-use tonic::Streaming;
 
 use crate::{
-    cli::{
-        failure::{Failure, Result},
-        globals::Globals,
-        output::Sink,
-        remote::answer,
-        verb::Verb,
-    },
-    client, pb,
+    cli::{archive, failure::Result, globals::Globals, remote::answer, verb::Verb},
+    pb,
 };
 
 /// Save images as an archive, which every engine and skopeo read
@@ -47,11 +35,7 @@ pub(in crate::cli) enum Form {
 
 impl Verb for Save {
     fn run(self, globals: &Globals) -> Result<u8> {
-        if self.output.is_none() && io::stdout().is_terminal() {
-            return Err(
-                Error::invalid("--output", "an archive is nothing for a terminal: name a file").into()
-            );
-        }
+        archive::refuse_terminal(self.output.as_deref())?;
         let format = match self.format {
             Form::DockerArchive => pb::ArchiveFormat::Docker,
             Form::OciArchive => pb::ArchiveFormat::Oci,
@@ -59,52 +43,8 @@ impl Verb for Save {
         globals.online(async move |remote| {
             let request = pb::SaveImagesRequest { images: self.images, format: format.into() };
             let pieces = answer(remote.images().save_images(request)).await?;
-            match self.output {
-                Some(path) => into_file(pieces, &path).await?,
-                None => into_stdout(pieces).await?,
-            }
+            archive::write(pieces, |piece| piece.data, self.output.as_deref()).await?;
             Ok(0)
         })
-    }
-}
-
-async fn into_stdout(mut pieces: Streaming<pb::SaveImagesResponse>) -> Result<()> {
-    let stdout = Sink::stdout()?;
-    while let Some(piece) = pieces.message().await.map_err(|status| client::error(&status))? {
-        stdout.write(&piece.data).await?;
-    }
-    Ok(())
-}
-
-/// Writes beside the file, and takes its place when it is whole. Whoever ends this with Ctrl-C finds what was there before.
-async fn into_file(mut pieces: Streaming<pb::SaveImagesResponse>, path: &Path) -> Result<()> {
-    let told = |source: io::Error| Error::invalid("--output", format!("{}: {source}", path.display()));
-    let Some(name) = path.file_name() else {
-        return Err(told(io::ErrorKind::IsADirectory.into()).into());
-    };
-    let part = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let unfinished = Unfinished(part);
-    let mut file = File::create(&unfinished.0).map_err(told)?;
-    loop {
-        let piece = tokio::select! {
-            piece = pieces.message() => piece.map_err(|status| client::error(&status))?,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.map_err(told)?;
-                return Err(Failure::Quiet(130));
-            }
-        };
-        let Some(piece) = piece else { break };
-        file.write_all(&piece.data).map_err(told)?;
-    }
-    fs::rename(&unfinished.0, path).map_err(told)?;
-    Ok(())
-}
-
-/// A file that is taken away unless it has got its name.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }
