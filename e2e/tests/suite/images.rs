@@ -222,3 +222,29 @@ fn a_load_that_is_cut_leaves_nothing() {
     assert_eq!(sandbox.ok(&["run", "--rm", "-a", "app", "echo", "whole"]), "whole");
     assert!(Path::new(&path).exists());
 }
+
+#[test]
+fn what_an_image_says_reaches_its_container_and_nobody_else() {
+    let sandbox = Sandbox::new();
+    let leak = sandbox.dir().join("leak").display().to_string();
+    // Words that tinyd, tinyrun or the C library would act on, if they came to them.
+    let config = json!({
+        "Env": ["PATH=/bin", "TINYD_FAIL=engine.running", "TINYRUN_SEALED=1", "LD_PRELOAD=/evil.so", "MARK=of-the-image"],
+        "Cmd": ["sleep", "4567"],
+        "Labels": { "run.oci.hooks.stdout": leak, "run.oci.keep_original_groups": "1", "org.systemd.property.Slice": "'x.slice'" },
+    });
+    load(&sandbox, "loud", &config, &[]);
+    sandbox.ok(&["run", "-d", "--name", "c1", "loud"]);
+    let first = sandbox.pid_of(&["sleep", "4567"]);
+    for pid in [sandbox.daemon_pid(), sandbox.parent_of(first)] {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let said = String::from_utf8_lossy(&environment).into_owned();
+        assert!(!said.contains("of-the-image") && !said.contains("LD_PRELOAD"), "{pid}: {said}");
+    }
+    let inside = sandbox.ok(&["exec", "c1", "env"]);
+    assert!(inside.contains("MARK=of-the-image") && inside.contains("LD_PRELOAD=/evil.so"), "{inside}");
+    assert_eq!(sandbox.ok(&["exec", "c1", "id", "-G"]), "0");
+    assert!(!Path::new(&leak).exists());
+    // The same words of another image: the next container starts as this one did.
+    sandbox.ok(&["run", "-d", "--name", "c2", "loud", "sleep", "1"]);
+}
