@@ -1,6 +1,7 @@
 //! What goes into and comes out of the engine: plain views, no behaviour.
 
 mod images;
+mod system;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
 
@@ -16,6 +17,9 @@ pub use self::images::{
     ArchiveFormat, CommitOptions, HistoryStep, ImageArrived, ImageDetails, ImageEvent, ImageEvents,
     ImageHistory, ImageLayer, ImageProgress, ImageRemoved, ImageStep, ImageSummary, ImagesPruned,
     ImportOptions, Incoming, Outgoing, Piece,
+};
+pub use self::system::{
+    ContainerUsage, DiskUsage, ImageUsage, Problem, PruneChoice, SystemChecked, SystemPruned, VolumeUsage,
 };
 
 /// How a daemon is set up.

@@ -19,7 +19,6 @@ mod handle;
 mod health;
 mod host;
 mod images;
-mod info;
 mod kill;
 mod layout;
 mod list;
@@ -39,6 +38,7 @@ mod shim;
 mod spec;
 mod start;
 mod stop;
+mod system;
 mod top;
 mod undo;
 mod users;
@@ -49,9 +49,10 @@ use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Durat
 
 use api::{
     ArchiveFormat, AttachOptions, Attachment, CommitOptions, Config, ContainerDetails, ContainerSummary,
-    Created, ExecConfig, ImageArrived, ImageDetails, ImageEvents, ImageHistory, ImageRemoved, ImageSummary,
-    ImagesPruned, ImportOptions, Incoming, Info, LogLine, LogQuery, NetworkDetails, NetworkView, Outgoing,
-    Process, Pruned, StorageChoice, VolumeView,
+    Created, DiskUsage, ExecConfig, ImageArrived, ImageDetails, ImageEvents, ImageHistory, ImageRemoved,
+    ImageSummary, ImagesPruned, ImportOptions, Incoming, Info, LogLine, LogQuery, NetworkDetails,
+    NetworkView, Outgoing, Process, PruneChoice, Pruned, StorageChoice, SystemChecked, SystemPruned,
+    VolumeView,
 };
 pub use failpoint::FAILPOINTS;
 use tinyd_core::{
@@ -381,7 +382,31 @@ impl Engine {
     /// # Errors
     /// None now.
     pub async fn info(&self) -> Result<Info> {
-        self.blocking(|inner| Ok(info::info(inner))).await
+        self.blocking(|inner| Ok(system::info(inner))).await
+    }
+
+    /// What is kept on disk.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub async fn disk_usage(&self) -> Result<DiskUsage> {
+        self.blocking(system::df).await
+    }
+
+    /// Removes what nobody needs.
+    ///
+    /// # Errors
+    /// `Internal`; what was removed before stays removed.
+    pub async fn system_prune(&self, choice: PruneChoice) -> Result<SystemPruned> {
+        system::prune(&self.inner, choice).await
+    }
+
+    /// Whether what is on disk is as it should be; with `repair`, what can be put right is.
+    ///
+    /// # Errors
+    /// `Unavailable` when the daemon ends meanwhile; `Internal` when a repair is not possible.
+    pub async fn system_check(&self, quick: bool, repair: bool) -> Result<SystemChecked> {
+        self.blocking(move |inner| system::check(inner, tinyd_image::check::Look { quick, repair })).await
     }
 
     /// All images, the newest first.

@@ -71,6 +71,18 @@ pub(crate) fn remove_own(inner: &Inner, record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// Whether nobody has named a volume: it was made for an image.
+pub(crate) fn is_unnamed(volume: &VolumeView) -> bool {
+    volume.labels.contains_key(OWN_LABEL)
+}
+
+/// Makes what is missing of a volume whose files are there, or whose record is.
+pub(crate) fn make_again(inner: &Inner, name: &Name) -> Result<()> {
+    let _one = inner.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+    let labels = read(&inner.layout, name).ok().flatten().map(|config| config.labels).unwrap_or_default();
+    make(&inner.layout, name, labels)
+}
+
 /// Two clients may make the same volume at once: one makes it.
 fn find_or_make(inner: &Inner, name: &Name, labels: BTreeMap<String, String>) -> Result<()> {
     let _one = inner.volumes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +106,8 @@ fn make(layout: &Layout, name: &Name, labels: BTreeMap<String, String>) -> Resul
     files::write_json(&layout.volume(name).join(RECORD), &config, Durability::Synced)
 }
 
-fn read(layout: &Layout, name: &Name) -> Result<Option<VolumeConfig>> {
+/// What is written about a volume; `None` when there is none.
+pub(crate) fn read(layout: &Layout, name: &Name) -> Result<Option<VolumeConfig>> {
     files::read_json(&layout.volume(name).join(RECORD))
 }
 
@@ -147,8 +160,14 @@ pub(crate) fn remove(inner: &Inner, name: &str) -> Result<()> {
 
 /// Removes those that no container has.
 pub(crate) fn prune(inner: &Inner) -> Result<Pruned> {
+    prune_if(inner, |_| true)
+}
+
+/// The same, of those that `is_chosen` only.
+pub(crate) fn prune_if(inner: &Inner, is_chosen: impl Fn(&VolumeView) -> bool) -> Result<Pruned> {
     let mut pruned = Pruned::default();
-    for volume in list(inner)?.into_iter().filter(|volume| volume.used_by.is_empty()) {
+    let all = list(inner)?.into_iter();
+    for volume in all.filter(|volume| volume.used_by.is_empty() && is_chosen(volume)) {
         let bytes = tree::disk_usage(&volume.mountpoint);
         match remove(inner, &volume.name) {
             Ok(()) => {

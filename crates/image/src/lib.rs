@@ -6,6 +6,7 @@
 pub mod assemble;
 mod aufs;
 pub mod change;
+pub mod check;
 pub mod compose;
 pub mod config;
 pub mod copy;

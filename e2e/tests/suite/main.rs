@@ -22,4 +22,5 @@ mod security;
 mod services;
 mod stranger;
 mod threats;
+mod upkeep;
 mod volumes;

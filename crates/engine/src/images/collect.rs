@@ -14,7 +14,7 @@ use tinyd_image::{
 use crate::Inner;
 
 /// Collects, and says what that gave back.
-pub(super) fn collect(inner: &Inner) -> Result<Collected> {
+pub(crate) fn collect(inner: &Inner) -> Result<Collected> {
     let _one = inner.shelf.collecting.lock().unwrap_or_else(PoisonError::into_inner);
     inner.shelf.forget_facts();
     gc::collect(&inner.shelf.images, || held(inner))

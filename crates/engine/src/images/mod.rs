@@ -29,15 +29,16 @@ use tinyd_image::{digest::Digest, images::Images, reference::Reference, store::S
 
 pub(crate) use self::{
     base::{Base, UsedImage, base, layers_of},
-    collect::collect_soon,
+    collect::{collect, collect_soon},
     commit::{commit, was_frozen},
     export::export,
+    facts::Facts,
     fill::fill_volumes,
     import::import,
     inspect::{history, inspect},
     list::list,
     load::load,
-    prune::prune,
+    prune::{prune, prune_if},
     remove::remove,
     save::save,
 };

@@ -2,15 +2,27 @@
 
 use tinyd_core::{Kind, Result};
 
-use super::{collect::collect, remove};
+use super::{collect::collect, facts::Facts, remove};
 use crate::{Inner, api::ImagesPruned};
 
 /// Removes images without a name, or `all` that no container has.
 pub(crate) fn prune(inner: &Inner, all: bool) -> Result<ImagesPruned> {
+    prune_if(inner, all, |_| true)
+}
+
+/// The same, of those that `is_chosen` only, which is asked with what their documents say; `None` when they cannot be read.
+pub(crate) fn prune_if(
+    inner: &Inner,
+    all: bool,
+    is_chosen: impl Fn(Option<&Facts>) -> bool,
+) -> Result<ImagesPruned> {
     let mut pruned = ImagesPruned::default();
     for record in inner.shelf.images.list() {
         let is_wanted = record.names.is_empty() || all;
         if !is_wanted || remove::user(inner, &record).is_some() {
+            continue;
+        }
+        if !is_chosen(inner.shelf.facts(&record).ok().as_deref()) {
             continue;
         }
         let mut called: Vec<String> = record.names.iter().map(ToString::to_string).collect();

@@ -60,6 +60,11 @@ impl Store {
         Ok(store)
     }
 
+    /// One of its directories, by the name that it has below the root.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
     fn blobs(&self) -> PathBuf {
         self.root.join("blobs/sha256")
     }

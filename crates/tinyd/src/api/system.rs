@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response};
 
-use super::{Answer, Api, answer};
+use super::{Answer, Api, answer, convert, read};
 use crate::pb::{self, system_server::System};
 
 /// The API's version, the last part of the package's name.
@@ -30,5 +30,25 @@ impl System for Api {
             api: API.to_owned(),
             platform: format!("linux/{architecture}"),
         }))
+    }
+
+    async fn disk_usage(&self, _: Request<pb::DiskUsageRequest>) -> Answer<pb::DiskUsageResponse> {
+        answer(self.engine.disk_usage().await, Into::into)
+    }
+
+    async fn prune_system(
+        &self,
+        request: Request<pb::PruneSystemRequest>,
+    ) -> Answer<pb::PruneSystemResponse> {
+        let choice = read(convert::prune_choice(request.into_inner()))?;
+        answer(self.engine.system_prune(choice).await, Into::into)
+    }
+
+    async fn check_system(
+        &self,
+        request: Request<pb::CheckSystemRequest>,
+    ) -> Answer<pb::CheckSystemResponse> {
+        let pb::CheckSystemRequest { quick, repair } = request.into_inner();
+        answer(self.engine.system_check(quick, repair).await, Into::into)
     }
 }

@@ -38,6 +38,7 @@ mod run;
 mod session;
 mod start;
 mod stop;
+mod system;
 mod table;
 mod template;
 mod terminal;

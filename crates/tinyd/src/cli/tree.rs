@@ -6,7 +6,8 @@ use clap::{Args, Command};
 use super::{
     attach, cert, commit, completion, context, create, daemon, exec, export,
     globals::Globals,
-    image, info, inspect, kill, logs, network, pause, port, ps, restart, rm, run, start, stop, top, unpause,
+    image, info, inspect, kill, logs, network, pause, port, ps, restart, rm, run, start, stop, system, top,
+    unpause,
     verb::{Entry, Verb},
     version, volume, wait,
 };
@@ -125,9 +126,14 @@ pub(super) const ROOT: &[Node] = &[
     group(
         "system",
         &[],
-        "The daemon and its host",
-        "Example:\n  tinyd system info",
-        &[verb::<info::Info>("info", &[])],
+        "The daemon, its host, and all that it keeps",
+        "Example:\n  tinyd system df",
+        &[
+            verb::<info::Info>("info", &[]),
+            verb::<system::df::Df>("df", &[]),
+            verb::<system::prune::Prune>("prune", &[]),
+            verb::<system::check::Check>("check", &[]),
+        ],
     ),
     verb::<info::Info>("info", &[]),
     verb::<version::Version>("version", &[]),

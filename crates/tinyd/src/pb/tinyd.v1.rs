@@ -4535,6 +4535,153 @@ pub struct VersionResponse {
     #[prost(string, tag = "3")]
     pub platform: ::prost::alloc::string::String,
 }
+/// Asks what is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiskUsageRequest {}
+/// What is kept.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiskUsageResponse {
+    /// The images, the newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<ImageUsage>,
+    /// Bytes of all images together, packed and unpacked; what several have counts once.
+    #[prost(uint64, tag = "2")]
+    pub images_bytes: u64,
+    /// How many of these would come back if all images went that no container has.
+    #[prost(uint64, tag = "3")]
+    pub images_reclaimable_bytes: u64,
+    /// The containers, the newest first.
+    #[prost(message, repeated, tag = "4")]
+    pub containers: ::prost::alloc::vec::Vec<ContainerUsage>,
+    /// The volumes, by name.
+    #[prost(message, repeated, tag = "5")]
+    pub volumes: ::prost::alloc::vec::Vec<VolumeUsage>,
+}
+/// An image, and what it takes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImageUsage {
+    /// As in a list.
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<ImageSummary>,
+    /// Bytes that other images have too.
+    #[prost(uint64, tag = "2")]
+    pub shared_bytes: u64,
+    /// Bytes that go with it.
+    #[prost(uint64, tag = "3")]
+    pub unique_bytes: u64,
+}
+/// A container, and what it takes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContainerUsage {
+    /// As in a list.
+    #[prost(message, optional, tag = "1")]
+    pub container: ::core::option::Option<ContainerSummary>,
+    /// Bytes of its own files, its log included.
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+}
+/// A volume, and what it takes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VolumeUsage {
+    /// As in a list.
+    #[prost(message, optional, tag = "1")]
+    pub volume: ::core::option::Option<Volume>,
+    /// Bytes of its files.
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+}
+/// Asks to remove what nobody needs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneSystemRequest {
+    /// Also images that have a name, when no container has them.
+    #[prost(bool, tag = "1")]
+    pub all_images: bool,
+    /// Also volumes that nobody has named: those that were made for images.
+    #[prost(bool, tag = "2")]
+    pub volumes: bool,
+    /// Only what was made before this, in nanoseconds since the epoch. Not together with volumes.
+    #[prost(int64, optional, tag = "3")]
+    pub until_unix_nanos: ::core::option::Option<i64>,
+    /// Only what has all these labels: "key", "key=value".
+    #[prost(string, repeated, tag = "4")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only what has none of these.
+    #[prost(string, repeated, tag = "5")]
+    pub not_labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What went.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneSystemResponse {
+    /// Ids of containers.
+    #[prost(string, repeated, tag = "1")]
+    pub containers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names of networks.
+    #[prost(string, repeated, tag = "2")]
+    pub networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names of images.
+    #[prost(string, repeated, tag = "3")]
+    pub untagged: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ids of images.
+    #[prost(string, repeated, tag = "4")]
+    pub images: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names of volumes.
+    #[prost(string, repeated, tag = "5")]
+    pub volumes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Bytes that this gave back.
+    #[prost(uint64, tag = "6")]
+    pub freed_bytes: u64,
+}
+/// Asks to look.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckSystemRequest {
+    /// Contents are not hashed: their sizes are looked at.
+    #[prost(bool, tag = "1")]
+    pub quick: bool,
+    /// What can be put right is.
+    #[prost(bool, tag = "2")]
+    pub repair: bool,
+}
+/// What was looked at, and what is wrong.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckSystemResponse {
+    /// Images.
+    #[prost(uint64, tag = "1")]
+    pub images: u64,
+    /// Documents and packed layers.
+    #[prost(uint64, tag = "2")]
+    pub contents: u64,
+    /// Bytes of those.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// Unpacked layers.
+    #[prost(uint64, tag = "4")]
+    pub layers: u64,
+    /// Containers.
+    #[prost(uint64, tag = "5")]
+    pub containers: u64,
+    /// Volumes.
+    #[prost(uint64, tag = "6")]
+    pub volumes: u64,
+    /// What is wrong.
+    #[prost(message, repeated, tag = "7")]
+    pub problems: ::prost::alloc::vec::Vec<SystemProblem>,
+}
+/// Something that is not as it should be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SystemProblem {
+    /// Of what: "image redis:7", "container web".
+    #[prost(string, tag = "1")]
+    pub of: ::prost::alloc::string::String,
+    /// What it is.
+    #[prost(string, tag = "2")]
+    pub what: ::prost::alloc::string::String,
+    /// Whether it has been put right.
+    #[prost(bool, tag = "3")]
+    pub repaired: bool,
+    /// What was done, or what can be.
+    #[prost(string, tag = "4")]
+    pub remedy: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod system_client {
     #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
@@ -4647,6 +4794,51 @@ pub mod system_client {
             req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.System", "Version"));
             self.inner.unary(req, path, codec).await
         }
+        /// What is kept on disk, and how much of that somebody needs.
+        pub async fn disk_usage(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiskUsageRequest>,
+        ) -> std::result::Result<tonic::Response<super::DiskUsageResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.System/DiskUsage");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.System", "DiskUsage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes containers that do not run, networks that nobody is on, images that nobody needs, and volumes when asked.
+        pub async fn prune_system(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PruneSystemRequest>,
+        ) -> std::result::Result<tonic::Response<super::PruneSystemResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.System/PruneSystem");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.System", "PruneSystem"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether what is on disk is what containers, images, networks and volumes need; puts right what can be when asked.
+        pub async fn check_system(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckSystemRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckSystemResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.System/CheckSystem");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.System", "CheckSystem"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4666,6 +4858,21 @@ pub mod system_server {
             &self,
             request: tonic::Request<super::VersionRequest>,
         ) -> std::result::Result<tonic::Response<super::VersionResponse>, tonic::Status>;
+        /// What is kept on disk, and how much of that somebody needs.
+        async fn disk_usage(
+            &self,
+            request: tonic::Request<super::DiskUsageRequest>,
+        ) -> std::result::Result<tonic::Response<super::DiskUsageResponse>, tonic::Status>;
+        /// Removes containers that do not run, networks that nobody is on, images that nobody needs, and volumes when asked.
+        async fn prune_system(
+            &self,
+            request: tonic::Request<super::PruneSystemRequest>,
+        ) -> std::result::Result<tonic::Response<super::PruneSystemResponse>, tonic::Status>;
+        /// Whether what is on disk is what containers, images, networks and volumes need; puts right what can be when asked.
+        async fn check_system(
+            &self,
+            request: tonic::Request<super::CheckSystemRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckSystemResponse>, tonic::Status>;
     }
     /// Facts about the daemon and its host.
     #[derive(Debug)]
@@ -4791,6 +4998,114 @@ pub mod system_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VersionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.System/DiskUsage" => {
+                    #[allow(non_camel_case_types)]
+                    struct DiskUsageSvc<T: System>(pub Arc<T>);
+                    impl<T: System> tonic::server::UnaryService<super::DiskUsageRequest> for DiskUsageSvc<T> {
+                        type Response = super::DiskUsageResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::DiskUsageRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as System>::disk_usage(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DiskUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.System/PruneSystem" => {
+                    #[allow(non_camel_case_types)]
+                    struct PruneSystemSvc<T: System>(pub Arc<T>);
+                    impl<T: System> tonic::server::UnaryService<super::PruneSystemRequest> for PruneSystemSvc<T> {
+                        type Response = super::PruneSystemResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PruneSystemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as System>::prune_system(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PruneSystemSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.System/CheckSystem" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckSystemSvc<T: System>(pub Arc<T>);
+                    impl<T: System> tonic::server::UnaryService<super::CheckSystemRequest> for CheckSystemSvc<T> {
+                        type Response = super::CheckSystemResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckSystemRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as System>::check_system(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckSystemSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,6 +5,7 @@ mod commit;
 mod definition;
 mod images;
 mod streams;
+mod system;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -13,6 +14,7 @@ pub(super) use commit::{commit, import_open, import_piece};
 pub(super) use definition::signal;
 pub(super) use images::{archive_format, load_open, load_piece};
 pub(super) use streams::{Attach, Dialogue, Exec, Target, attach_open, exec_open};
+pub(super) use system::prune_choice;
 use tinyd_core::{Error, Result};
 pub(super) use views::log_query;
 
