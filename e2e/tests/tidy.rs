@@ -109,6 +109,19 @@ fn the_runtime_has_no_async_no_grpc_no_tls() -> Outcome {
     Ok(())
 }
 
+/// The fuzzers are outside of the workspace: nobody builds them by the way.
+#[test]
+fn the_fuzzers_lock_file_knows_all_that_the_runtime_needs() -> Outcome {
+    let lock = fs::read_to_string(root().join("fuzz/Cargo.lock"))?;
+    let graph = Graph::read()?;
+    let below = graph.below("tinyd-runtime");
+    assert!(below.len() > 20, "{below:?}");
+    let missing: Vec<&&str> =
+        below.iter().filter(|name| !lock.contains(&format!("\nname = \"{name}\"\n"))).collect();
+    assert!(missing.is_empty(), "`cargo check` in fuzz/ writes down what is missing there: {missing:?}");
+    Ok(())
+}
+
 #[test]
 fn arrows_point_downwards() -> Outcome {
     let graph = Graph::read()?;
