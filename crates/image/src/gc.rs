@@ -9,6 +9,7 @@ use crate::{
     assemble,
     config::chain_ids,
     digest::Digest,
+    document::{Document, MANIFEST_MAX_BYTES},
     images::Images,
     store::{ImageRecord, Store},
     tree,
@@ -41,7 +42,10 @@ pub fn collect(images: &Images, held: impl FnOnce() -> BTreeSet<Digest>) -> Resu
     images.with_all(|records| {
         let pinned = store.pinned();
         let held = held();
-        let needed = needed(store, records)?;
+        let mut needed = needed(store, records)?;
+        for manifest in store.begun_pulls(RESUME_WITHIN)? {
+            needed.extend(begun(store, &manifest));
+        }
         let is_free = |digest: &Digest| !needed.contains(digest) && !pinned.has(digest);
         for digest in store.all_blobs()?.iter().filter(|digest| is_free(digest)) {
             collected.bytes += store.remove_blob(digest)?;
@@ -80,6 +84,18 @@ fn needed(store: &Store, records: &[&ImageRecord]) -> Result<BTreeSet<Digest>> {
         }
     }
     Ok(needed)
+}
+
+/// What has come of an image that somebody has begun to pull, as far as its documents are here. They are strangers': what cannot be read
+/// needs nothing.
+fn begun(store: &Store, manifest: &Digest) -> BTreeSet<Digest> {
+    let bytes = store.read_blob(manifest, MANIFEST_MAX_BYTES);
+    let Ok(Ok(Document::Manifest(document))) = bytes.map(|bytes| Document::parse(&bytes, "")) else {
+        return BTreeSet::new();
+    };
+    let mut needed = BTreeSet::from([manifest.clone(), document.config.digest]);
+    needed.extend(document.layers.into_iter().map(|layer| layer.digest));
+    needed
 }
 
 fn top_first(mut layers: Vec<crate::store::LayerRecord>) -> Vec<Digest> {
@@ -176,6 +192,26 @@ mod tests {
         drop(lease);
         assert_eq!(collect(&made.images, BTreeSet::new).unwrap().layers, 2);
         assert!(store.all_blobs().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_has_come_of_a_pull_stays_until_it_ends() {
+        let scratch = Scratch::new("begun");
+        let (store, made) = (&scratch.store, two(&scratch));
+        store.begin_pull(&made.manifests[1]).unwrap();
+        store.begin_pull(&Digest::of(b"not here yet")).unwrap();
+        forget(&made, "top");
+        // The packed layer, the configuration and the manifest: unpacking takes no bandwidth.
+        let collected = collect(&made.images, BTreeSet::new).unwrap();
+        assert_eq!((collected.blobs, collected.layers), (0, 1));
+        let names = vec!["top".parse().unwrap()];
+        let (id, manifest) = (made.ids[1].clone(), made.manifests[1].clone());
+        made.images
+            .arrive(Arrival { id, manifest, index: None, names, pinned: None, at_unix_nanos: 1 })
+            .unwrap();
+        forget(&made, "top");
+        assert_eq!(collect(&made.images, BTreeSet::new).unwrap().blobs, 3);
+        assert!(store.blob_size(&made.ids[1]).is_none());
     }
 
     #[test]

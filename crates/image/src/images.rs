@@ -118,7 +118,7 @@ impl Images {
             added_unix_nanos: arrival.at_unix_nanos,
         });
         record.manifests.retain(|manifest| *manifest != arrival.manifest);
-        record.manifests.push(arrival.manifest);
+        record.manifests.push(arrival.manifest.clone());
         record.indexes.extend(arrival.index);
         record.pinned.extend(arrival.pinned);
         for name in &arrival.names {
@@ -127,7 +127,22 @@ impl Images {
         record.names.extend(arrival.names);
         self.store.put_image(&record)?;
         all.insert(arrival.id, record.clone());
+        self.store.end_pull(&arrival.manifest)?;
         Ok(record)
+    }
+
+    /// Writes down what a registry calls an image from now on, if the image is still here.
+    ///
+    /// # Errors
+    /// `Exhausted` when the disk is full, or the call and the errno.
+    pub fn pin(&self, id: &Digest, pinned: Reference) -> Result<()> {
+        let mut all = self.lock();
+        let Some(mut record) = all.get(id).cloned() else { return Ok(()) };
+        if record.pinned.insert(pinned) {
+            self.store.put_image(&record)?;
+            all.insert(id.clone(), record);
+        }
+        Ok(())
     }
 
     /// Gives the image that `text` means one more name, which another one loses.
@@ -365,6 +380,19 @@ mod tests {
         let record = images.arrive(again).unwrap();
         assert_eq!((record.manifests.len(), record.names.len(), record.added_unix_nanos), (2, 2, 1));
         assert_eq!(record.manifests.last(), Some(&zstd));
+    }
+
+    #[test]
+    fn what_a_registry_calls_an_image_that_is_gone_is_forgotten() {
+        let scratch = Scratch::new("pin");
+        let images = open(&scratch);
+        let one = images.arrive(arrival("one", &["a"])).unwrap();
+        let pinned = name("host.example/a").with_digest(one.manifests[0].clone());
+        images.pin(&one.id, pinned.clone()).unwrap();
+        images.pin(&Digest::of(b"gone"), pinned.clone()).unwrap();
+        assert_eq!(images.list().len(), 1);
+        assert_eq!(images.find("IMAGE", &pinned.to_string()).unwrap().id, one.id);
+        assert_eq!(open(&scratch).list(), images.list());
     }
 
     #[test]

@@ -25,7 +25,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{location::Origin, names::Names};
+use super::{
+    location::Origin,
+    names::{Names, Unknown},
+};
 
 /// How much later than the one before an address is tried beside it (RFC 8305, "Connection Attempt Delay").
 const STAGGER: Duration = Duration::from_millis(250);
@@ -80,7 +83,7 @@ impl Connector {
         if !origin.is_tls && !self.plain {
             return Err(fixed("plain HTTP is not allowed for this host".into()));
         }
-        let addresses = self.names.look_up(&origin.host).await.map_err(transient)?;
+        let addresses = self.names.look_up(&origin.host).await.map_err(unknown)?;
         let stream = first(addresses, origin.port).await.map_err(|error| transient(error.to_string()))?;
         // Requests are written in one piece.
         let _ = stream.set_nodelay(true);
@@ -128,6 +131,10 @@ fn refused(error: io::Error) -> NoConnection {
         Some(other) => fixed(format!("TLS: {other}")),
         None => transient(format!("TLS: {error}")),
     }
+}
+
+fn unknown(host: Unknown) -> NoConnection {
+    NoConnection { message: host.why, is_transient: !host.is_final }
 }
 
 fn fixed(message: String) -> NoConnection {

@@ -13,7 +13,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 use tinyd_core::{Error, Kind, Result};
 
-use crate::{failed, reference::DEFAULT_REGISTRY};
+use crate::{
+    failed,
+    reference::{DEFAULT_REGISTRY, Reference},
+};
 
 /// Docker's name for its own registry in such a file.
 const DOCKER_KEY: &str = "https://index.docker.io/v1/";
@@ -209,6 +212,19 @@ impl AuthFile {
     }
 }
 
+/// The registry that somebody means who writes a host or an address of one: `https://index.docker.io/v1/` is `docker.io`.
+///
+/// # Errors
+/// `InvalidArgument` of `field` when it is no registry's host.
+pub fn registry_of(field: &str, server: &str) -> Result<String> {
+    let rule =
+        || Error::invalid(field, format!("{server:?} is not a registry's host, with or without a port"));
+    let host = normal(server.trim());
+    // A repository of it, so that a host is told from a repository of Docker's registry.
+    let any = Reference::parse_repository(field, &format!("{host}/any")).map_err(|_| rule())?;
+    if any.registry() == host { Ok(host) } else { Err(rule()) }
+}
+
 /// A registry as a file may call it, as tinyd does: no scheme, no path, and Docker's own by one name.
 fn normal(key: &str) -> String {
     let host = key.split_once("://").map_or(key, |(_, rest)| rest);
@@ -221,4 +237,30 @@ fn normal(key: &str) -> String {
 
 fn bad(path: &Path, rule: &str) -> Error {
     Error::new(Kind::InvalidArgument, format!("{path:?} {rule}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_known_by_whatever_people_call_it() {
+        for (text, registry) in [
+            ("docker.io", "docker.io"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("registry-1.docker.io", "docker.io"),
+            ("https://ghcr.io", "ghcr.io"),
+            ("Registry.Example:5000/v2/\n", "registry.example:5000"),
+            ("localhost", "localhost"),
+            ("[::1]:5000", "[::1]:5000"),
+        ] {
+            assert_eq!(registry_of("SERVER", text).unwrap(), registry, "{text}");
+        }
+        // A word alone is a repository of Docker's, and a host only with a dot or a port.
+        for bad in ["", "/", "redis", "a b", "host:99999", "-x.example", "a.example@b", "\u{1b}[2J.example"] {
+            let error = registry_of("SERVER", bad).unwrap_err();
+            assert_eq!(error.field(), Some("SERVER"), "{bad:?}");
+            assert!(!error.message().contains('\u{1b}'), "{error}");
+        }
+    }
 }

@@ -35,9 +35,17 @@ impl Default for Names {
     }
 }
 
+/// Why a name has no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unknown {
+    pub(super) why: String,
+    /// Whether a name server has said that there is no such name: it will not be otherwise in a second.
+    pub(super) is_final: bool,
+}
+
 impl Names {
     /// The addresses of a host, each once; or why there are none.
-    pub(super) async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+    pub(super) async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Unknown> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
@@ -135,8 +143,8 @@ impl Servers {
     }
 }
 
-async fn ask_servers(servers: &Servers, host: &str) -> Result<Vec<IpAddr>, String> {
-    let mut why = format!("there is no host {host:?}");
+async fn ask_servers(servers: &Servers, host: &str) -> Result<Vec<IpAddr>, Unknown> {
+    let mut unknown = Unknown { why: format!("there is no host {host:?}"), is_final: true };
     for name in servers.candidates(host) {
         let mut is_known_missing = false;
         'rounds: for _ in 0..servers.rounds {
@@ -152,7 +160,10 @@ async fn ask_servers(servers: &Servers, host: &str) -> Result<Vec<IpAddr>, Strin
                             is_known_missing = true;
                             found.extend(addresses);
                         }
-                        Err(error) => why = format!("ask {server} for {name:?}: {error}"),
+                        Err(error) => {
+                            let why = format!("ask {server} for {name:?}: {error}");
+                            unknown = Unknown { why, is_final: false };
+                        }
                     }
                 }
                 if !found.is_empty() {
@@ -164,7 +175,7 @@ async fn ask_servers(servers: &Servers, host: &str) -> Result<Vec<IpAddr>, Strin
             }
         }
     }
-    Err(why)
+    Err(unknown)
 }
 
 /// Asks one server one question. No such name is no address.
@@ -308,6 +319,36 @@ mod tests {
         assert_eq!(expected.read(b"\0\x07rubbish"), None);
         let cut = packet(7, "a.example", PacketFlag::RESPONSE | PacketFlag::TRUNCATION);
         assert_eq!(expected.read(&cut), Some(Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn who_is_not_known_to_a_server_is_told_from_a_server_that_does_not_answer() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let servers = Servers {
+            addresses: vec![server.local_addr().unwrap()],
+            search: Vec::new(),
+            dots: 1,
+            wait: Duration::from_secs(20),
+            rounds: 1,
+        };
+        let answers = async {
+            for _ in 0..2 {
+                let mut query = [0; 512];
+                let (length, from) = server.recv_from(&mut query).await.unwrap();
+                let query = Packet::parse(&query[..length]).unwrap();
+                let mut reply = Packet::new_reply(query.id());
+                reply.set_flags(PacketFlag::RESPONSE);
+                *reply.rcode_mut() = RCODE::NameError;
+                reply.questions.push(query.questions[0].clone());
+                server.send_to(&reply.build_bytes_vec().unwrap(), from).await.unwrap();
+            }
+        };
+        let (found, ()) = tokio::join!(ask_servers(&servers, "a.example"), answers);
+        let unknown = found.unwrap_err();
+        assert!(unknown.is_final && unknown.why.contains("no host \"a.example\""), "{unknown:?}");
+        drop(server);
+        let unknown = ask_servers(&servers, "a.example").await.unwrap_err();
+        assert!(!unknown.is_final && unknown.why.contains("ask 127.0.0.1"), "{unknown:?}");
     }
 
     #[tokio::test]

@@ -65,12 +65,18 @@ impl Pull {
         let (lease, board, digest) =
             (Arc::clone(&self.lease), Arc::clone(&self.board), self.resolved.digest.clone());
         let tell = move |progress| board.tell(progress);
-        let plan = thread::run("plan", move || Plan::new(&lease, &digest, &tell)).await?;
+        let plan = thread::run("plan", move || {
+            // From here on what comes is kept for the next try, if this one is cut.
+            lease.store().begin_pull(&digest)?;
+            Plan::new(&lease, &digest, &tell)
+        });
+        let plan = plan.await?;
         let (pull, plan) = (Arc::new(self), Arc::new(plan));
         let applied = match Arc::clone(&pull).all_layers(&plan).await {
             Ok(applied) => applied,
             Err(full) if full.kind() == Kind::Exhausted => {
-                // Half a blob is not what a full disk is for.
+                // What is not all of an image is not what a full disk is for.
+                pull.lease.store().end_pull(&pull.resolved.digest)?;
                 for layer in &plan.manifest.layers {
                     pull.transfers.give_up(pull.lease.store(), &layer.digest).await?;
                 }
@@ -157,9 +163,9 @@ impl Pull {
             };
             match &fetched.outcome {
                 Ok(()) => {
-                    if fetched.is_new {
-                        self.tell(plan, at, Step::Downloaded);
-                    }
+                    let total_bytes = wanted.size;
+                    let all = Step::Downloading { done_bytes: total_bytes, total_bytes };
+                    self.tell(plan, at, if fetched.is_new { Step::Downloaded } else { all });
                     Ok(())
                 }
                 Err(error) => {

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `blobs/sha256/HEX` | manifests, configurations, layers as they travel: the file's name is its digest |
 //! | `ingest/sha256-HEX` | the beginning of a blob that is being fetched; a later transfer goes on behind it |
+//! | `pulls/sha256-HEX` | an image that is being pulled, by its manifest: what has come of it is kept for a day |
 //! | `layers/sha256-HEX/diff` | a layer, unpacked, by the name of the stack that ends with it; `layer.json` beside it |
 //! | `images/sha256-HEX.json` | an image by its configuration's digest: its names, its documents, its layers |
 
@@ -12,6 +13,7 @@ mod blobs;
 mod ingest;
 mod layers;
 mod lease;
+mod pulls;
 mod records;
 mod unnamed;
 
@@ -48,7 +50,7 @@ impl Store {
     /// `Internal` or `Exhausted` with the call and the errno.
     pub fn open(root: &Path) -> Result<Store> {
         let store = Store { root: root.to_owned(), pins: lease::Pins::default() };
-        for dir in [store.blobs(), store.ingests(), store.layers(), store.images()] {
+        for dir in [store.blobs(), store.ingests(), store.layers(), store.images(), store.pulls()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -71,6 +73,10 @@ impl Store {
 
     fn ingests(&self) -> PathBuf {
         self.root.join("ingest")
+    }
+
+    fn pulls(&self) -> PathBuf {
+        self.root.join("pulls")
     }
 
     fn layers(&self) -> PathBuf {
