@@ -21,6 +21,15 @@ pub struct Recipe<'a> {
 /// When it cannot be written.
 #[must_use]
 pub fn archive(dir: &Path, file: &str, recipe: &Recipe<'_>) -> String {
+    archive_for(if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, dir, file, recipe)
+}
+
+/// The same of an image for an architecture, in Go's words.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn archive_for(architecture: &str, dir: &Path, file: &str, recipe: &Recipe<'_>) -> String {
     let parts = dir.join(format!("{file}.parts"));
     fs::create_dir_all(&parts).expect("make a directory");
     let mut names = Vec::new();
@@ -39,7 +48,7 @@ pub fn archive(dir: &Path, file: &str, recipe: &Recipe<'_>) -> String {
         names.push(name);
     }
     let config = json!({
-        "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
+        "architecture": architecture,
         "os": "linux",
         "created": "2026-01-02T03:04:05Z",
         "config": recipe.config,

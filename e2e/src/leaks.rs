@@ -35,6 +35,11 @@ impl Baseline {
         }
     }
 
+    /// Notes a mount that the test has made for its host.
+    pub(crate) fn allow_mount(&mut self, point: &str) {
+        self.mounts.insert(point.to_owned());
+    }
+
     /// Notes what the firewall has now: a daemon that serves, and no container yet.
     pub(crate) fn take_firewall(&mut self, host: &Host) {
         self.elements = elements(host).unwrap_or_default();

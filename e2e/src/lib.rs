@@ -10,14 +10,16 @@ mod leaks;
 mod output;
 pub mod promises;
 mod pty;
+mod registry;
 mod sandbox;
 mod wait;
 
-pub use archive::{Recipe, archive, sha256};
+pub use archive::{Recipe, archive, archive_for, sha256};
 pub use host::Host;
 pub use image::{busybox, debian, helper};
 pub use output::{Background, Output};
 pub use pty::Terminal;
+pub use registry::{Dam, PASSWORD, Registry, USER};
 pub use sandbox::{Options, Sandbox};
 pub use wait::{patience, wait_for};
 

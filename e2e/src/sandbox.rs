@@ -259,6 +259,16 @@ impl Sandbox {
         path.display().to_string()
     }
 
+    /// Gives the host an `/etc` of its own, a copy of the machine's, which is `etc` of the test's own directory.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn own_etc(&mut self) {
+        let etc = self.make_dir("etc");
+        let _ = self.host.sh(&format!("cp -a /etc/. {etc} && mount --bind {etc} /etc")).expect_ok();
+        self.baseline.allow_mount("/etc");
+    }
+
     /// The client with these arguments, ready to run in here.
     #[must_use]
     pub fn client(&self, args: &[&str]) -> Command {
@@ -271,7 +281,9 @@ impl Sandbox {
         let mut command = make(&self.host, &argv);
         command.env("TINYD_HOST", format!("unix://{}", self.socket().display()));
         command.env("HOME", &self.base);
-        command.env_remove("XDG_CONFIG_HOME");
+        for elsewhere in ["XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE"] {
+            command.env_remove(elsewhere);
+        }
         command
     }
 

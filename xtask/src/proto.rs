@@ -8,7 +8,10 @@ use prost::Message;
 /// Where the generated code lives, from the repository's root.
 pub(crate) const OUTPUT: &str = "crates/tinyd/src/pb";
 
-const SOURCES: [&str; 6] = ["types", "containers", "images", "networks", "volumes", "system"];
+const SOURCES: [&str; 7] = ["types", "containers", "images", "registries", "networks", "volumes", "system"];
+
+/// Messages that carry secrets: how they are shown is written by hand, in `crates/tinyd/src/pb/secret.rs`.
+const SECRET: [&str; 2] = [".tinyd.v1.RegistryLogin", ".tinyd.v1.RegistryPassword"];
 
 /// What stands above the code: a reader who lands there learns where it comes from.
 const HEADER: &str = "// Generated from proto/tinyd/v1 by `cargo xtask proto`; do not edit.\n\n";
@@ -20,6 +23,7 @@ pub(crate) fn write(repository: &Path, out: &Path) -> Result<()> {
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")
+        .skip_debug(SECRET)
         .emit_rerun_if_changed(false)
         .out_dir(out)
         .compile_fds(set.clone())

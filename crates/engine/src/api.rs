@@ -1,6 +1,7 @@
 //! What goes into and comes out of the engine: plain views, no behaviour.
 
 mod images;
+mod registries;
 mod system;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
@@ -17,6 +18,10 @@ pub use self::images::{
     ArchiveFormat, CommitOptions, HistoryStep, ImageArrived, ImageDetails, ImageEvent, ImageEvents,
     ImageHistory, ImageLayer, ImageProgress, ImageRemoved, ImageStep, ImageSummary, ImagesPruned,
     ImportOptions, Incoming, Outgoing, Piece,
+};
+pub use self::registries::{
+    AuthFile, Credentials, DEFAULT_REGISTRY, Helper, ImagePulled, ImagePushed, Login, PullRequest,
+    PushRequest, Reference, TransferEvent, TransferEvents, registry_of,
 };
 pub use self::system::{
     ContainerUsage, DiskUsage, ImageUsage, Problem, PruneChoice, SystemChecked, SystemPruned, VolumeUsage,

@@ -31,6 +31,7 @@ mod profile;
 mod pump;
 mod record;
 mod recover;
+mod registries;
 mod registry;
 mod remove;
 mod run;
@@ -50,9 +51,9 @@ use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Durat
 use api::{
     ArchiveFormat, AttachOptions, Attachment, CommitOptions, Config, ContainerDetails, ContainerSummary,
     Created, DiskUsage, ExecConfig, ImageArrived, ImageDetails, ImageEvents, ImageHistory, ImageRemoved,
-    ImageSummary, ImagesPruned, ImportOptions, Incoming, Info, LogLine, LogQuery, NetworkDetails,
-    NetworkView, Outgoing, Process, PruneChoice, Pruned, StorageChoice, SystemChecked, SystemPruned,
-    VolumeView,
+    ImageSummary, ImagesPruned, ImportOptions, Incoming, Info, LogLine, LogQuery, Login, NetworkDetails,
+    NetworkView, Outgoing, Process, PruneChoice, Pruned, PullRequest, PushRequest, StorageChoice,
+    SystemChecked, SystemPruned, TransferEvents, VolumeView,
 };
 pub use failpoint::FAILPOINTS;
 use tinyd_core::{
@@ -102,6 +103,8 @@ pub(crate) struct Inner {
     closing: CancellationToken,
     tasks: TaskTracker,
     shelf: images::Shelf,
+    /// Who talks to registries: one for all, so that transfers are shared.
+    registries: tinyd_image::registry::Client,
     /// Held while a volume is looked for and made, or filled for the first time.
     volumes: std::sync::Mutex<()>,
     /// Held while a container is frozen for a commit.
@@ -482,6 +485,31 @@ impl Engine {
         images::save(&self.inner, images, format).await
     }
 
+    /// Brings in an image from its registry, or all of a repository.
+    ///
+    /// # Errors
+    /// `InvalidArgument` of the name or the platform; what goes wrong later is the last event.
+    #[expect(clippy::unused_async, reason = "the door's form, whatever is behind it")]
+    pub async fn image_pull(&self, request: PullRequest) -> Result<TransferEvents> {
+        registries::pull(&self.inner, request)
+    }
+
+    /// Gives an image, or all of a repository, to its registry.
+    ///
+    /// # Errors
+    /// `InvalidArgument` of the name, `NotFound` when nothing here has it; what goes wrong later is the last event.
+    pub async fn image_push(&self, request: PushRequest) -> Result<TransferEvents> {
+        registries::push(&self.inner, request).await
+    }
+
+    /// Asks a registry whether it takes these credentials; what it is called in names of images.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `server` is none, `PermissionDenied` when it does not take them, `Unavailable` when it does not answer.
+    pub async fn check_login(&self, server: &str, login: Login) -> Result<String> {
+        registries::check_login(&self.inner, server, login).await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
@@ -510,6 +538,7 @@ impl Inner {
             tracing::info!("switched on net.ipv4.ip_forward, so that containers reach the world");
         }
         let host = Host { open_files: config.open_files, ..Host::read() };
+        let shelf = images::Shelf::open(layout.root())?;
         Ok(Inner {
             driver: tinyd_image::driver(storage)?,
             launcher: Launcher::open(&config.tinyrun)?,
@@ -517,7 +546,8 @@ impl Inner {
             host,
             cgroups: Cgroups::read(),
             registry: Registry::default(),
-            shelf: images::Shelf::open(layout.root())?,
+            registries: registries::client(shelf.store()),
+            shelf,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             volumes: std::sync::Mutex::new(()),

@@ -7,8 +7,14 @@ use tonic_types::StatusExt;
 use crate::stranger::Stranger;
 
 /// The services of the contract.
-const SERVICES: [&str; 4] =
-    ["tinyd.v1.Containers", "tinyd.v1.Networks", "tinyd.v1.System", "tinyd.v1.Volumes"];
+const SERVICES: [&str; 6] = [
+    "tinyd.v1.Containers",
+    "tinyd.v1.Images",
+    "tinyd.v1.Registries",
+    "tinyd.v1.Networks",
+    "tinyd.v1.System",
+    "tinyd.v1.Volumes",
+];
 
 #[test]
 fn health_knows_every_service() {

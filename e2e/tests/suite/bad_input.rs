@@ -69,7 +69,7 @@ fn image_directories() {
     for image in [&missing, &file, &empty] {
         let _ = sandbox.error(125, &["run", "-i", image, "true"], &[image]);
     }
-    let _ = sandbox.error(125, &["run", "-i", "relative/dir", "true"], &["relative/dir"]);
+    let _ = sandbox.error(125, &["run", "--pull", "never", "-i", "relative/dir", "true"], &["relative/dir"]);
     sandbox.expect_nothing();
 }
 

@@ -125,7 +125,7 @@ fn images_are_listed_named_looked_at_and_forgotten() {
         "{gone}"
     );
     assert_eq!(sandbox.ok(&["images", "-q"]), "");
-    sandbox.error(125, &["run", "app:1"], &["No such image: app:1"]);
+    sandbox.error(125, &["run", "--pull", "never", "app:1"], &["No such image: app:1", "--pull never"]);
 }
 
 #[test]

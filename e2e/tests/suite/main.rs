@@ -16,6 +16,7 @@ mod limits;
 mod networks;
 mod oci;
 mod peers;
+mod registry;
 mod remote;
 mod scale;
 mod security;

@@ -28,6 +28,8 @@ pub struct ContainerConfig {
     pub name: Option<Name>,
     /// The image: its name or id, or the absolute path of a directory that holds a root file system.
     pub image: String,
+    /// What the image has to be for, as `linux/arm64`; whatever it is for when absent.
+    pub platform: Option<String>,
     /// The command and its arguments. Replaces the image's Cmd.
     pub command: Vec<String>,
     /// What the command's arguments are given to. Replaces the image's Entrypoint.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Name, Result, config::ContainerConfig};
-use tinyd_image::{Image, digest::Digest, store::Lease};
+use tinyd_image::{Image, digest::Digest, platform::Platform, store::Lease};
 
 use super::settle;
 use crate::{Inner, record::Record};
@@ -35,8 +35,10 @@ pub(crate) fn base(inner: &Inner, config: &mut ContainerConfig) -> Result<Base> 
         return Ok(Base::default());
     }
     let shelf = &inner.shelf;
-    let record = shelf.images.find("-i", &config.image)?;
+    // The field says what was not found: whoever asks may pull it.
+    let record = shelf.images.find("-i", &config.image).map_err(|error| error.of_field("-i"))?;
     let facts = shelf.facts(&record)?;
+    fits(config, &facts.config.platform)?;
     let lease = shelf.store().lease();
     facts.chain.iter().for_each(|chain_id| lease.pin(chain_id));
     if facts.chain.is_empty() {
@@ -50,6 +52,17 @@ pub(crate) fn base(inner: &Inner, config: &mut ContainerConfig) -> Result<Base> 
     let volumes = settle::settle(config, &facts.config.config)?;
     let used = UsedImage { id: record.id, chain: facts.chain.clone() };
     Ok(Base { used: Some(used), volumes, _lease: Some(lease) })
+}
+
+/// Holds an image to the platform that was asked for.
+fn fits(config: &ContainerConfig, have: &Platform) -> Result<()> {
+    let Some(text) = &config.platform else { return Ok(()) };
+    let wanted: Platform = text.parse()?;
+    if have.fits(&wanted).is_some() {
+        return Ok(());
+    }
+    let message = format!("No such image: {} for {wanted}: what is here is for {have}", config.image);
+    Err(Error::new(Kind::NotFound, message).of_field("-i"))
 }
 
 /// What a container's root is made of.

@@ -74,6 +74,11 @@ pub(super) fn settle(
 
 /// Tells a client how far a layer is, unless it is too slow to be told.
 pub(super) fn report(events: &mpsc::Sender<Result<ImageEvent>>, progress: &Progress) {
+    let _ = events.try_send(Ok(ImageEvent::Progress(told(progress))));
+}
+
+/// How far a layer is, in the words of clients.
+pub(crate) fn told(progress: &Progress) -> ImageProgress {
     let (step, done_bytes, total_bytes) = match progress.step {
         Step::Present => (ImageStep::Present, 0, 0),
         Step::Waiting => (ImageStep::Waiting, 0, 0),
@@ -84,6 +89,5 @@ pub(super) fn report(events: &mpsc::Sender<Result<ImageEvent>>, progress: &Progr
         Step::Unpacking { done_bytes, total_bytes } => (ImageStep::Unpacking, done_bytes, total_bytes),
         Step::Unpacked => (ImageStep::Unpacked, 0, 0),
     };
-    let told = ImageProgress { layer: progress.layer.to_string(), step, done_bytes, total_bytes };
-    let _ = events.try_send(Ok(ImageEvent::Progress(told)));
+    ImageProgress { layer: progress.layer.to_string(), step, done_bytes, total_bytes }
 }

@@ -37,7 +37,7 @@ pub(crate) use self::{
     import::import,
     inspect::{history, inspect},
     list::list,
-    load::load,
+    load::{load, told},
     prune::{prune, prune_if},
     remove::remove,
     save::save,

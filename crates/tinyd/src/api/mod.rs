@@ -6,6 +6,7 @@ mod convert;
 pub(crate) mod error;
 mod images;
 mod networks;
+mod registries;
 mod report;
 mod system;
 mod volumes;
@@ -20,7 +21,7 @@ use tonic::{Response, Status, service::Routes};
 
 use crate::pb::{
     self, containers_server::ContainersServer, images_server::ImagesServer, networks_server::NetworksServer,
-    system_server::SystemServer, volumes_server::VolumesServer,
+    registries_server::RegistriesServer, system_server::SystemServer, volumes_server::VolumesServer,
 };
 
 /// The largest message either side takes, in bytes.
@@ -54,6 +55,7 @@ impl Api {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ContainersServer<Api>>().await;
         health.set_serving::<ImagesServer<Api>>().await;
+        health.set_serving::<RegistriesServer<Api>>().await;
         health.set_serving::<NetworksServer<Api>>().await;
         health.set_serving::<VolumesServer<Api>>().await;
         health.set_serving::<SystemServer<Api>>().await;
@@ -65,6 +67,7 @@ impl Api {
         routes
             .add_service(ContainersServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
             .add_service(ImagesServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
+            .add_service(RegistriesServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
             .add_service(NetworksServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
             .add_service(VolumesServer::new(self.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES))
             .add_service(SystemServer::new(self).max_decoding_message_size(MESSAGE_MAX_BYTES))

@@ -6,6 +6,7 @@ use super::{
     definition::{Definition, ThisProcess},
     failure::{Result, warn},
     globals::Globals,
+    missing::Policy,
     output,
     remote::answer,
     verb::{Fails, Verb},
@@ -29,10 +30,14 @@ impl Verb for Create {
     const IMAGE_FLAG: bool = true;
 
     fn run(self, globals: &Globals) -> Result<u8> {
+        let policy = Policy::of(&self.definition.image);
         let config = self.definition.config(&ThisProcess)?;
         globals.online(async move |remote| {
-            let request = pb::CreateRequest { config: Some(pb::ContainerConfig::from(&config)) };
-            let made = answer(remote.containers().create(request)).await?;
+            let create = async || {
+                let request = pb::CreateRequest { config: Some(pb::ContainerConfig::from(&config)) };
+                Ok(answer(remote.containers().create(request)).await?)
+            };
+            let made = policy.with_image(&remote, &config, create).await?;
             warn(&made.warnings);
             output::print(&format!("{}\n", made.id))?;
             Ok(0)

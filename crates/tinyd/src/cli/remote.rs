@@ -10,7 +10,7 @@ use crate::{
     client::{self, Endpoint},
     pb::{
         containers_client::ContainersClient, images_client::ImagesClient, networks_client::NetworksClient,
-        system_client::SystemClient, volumes_client::VolumesClient,
+        registries_client::RegistriesClient, system_client::SystemClient, volumes_client::VolumesClient,
     },
 };
 
@@ -40,6 +40,11 @@ impl Remote {
     /// Images.
     pub(super) fn images(&self) -> ImagesClient<Channel> {
         ImagesClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
+    }
+
+    /// Registries.
+    pub(super) fn registries(&self) -> RegistriesClient<Channel> {
+        RegistriesClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES)
     }
 
     /// Networks.

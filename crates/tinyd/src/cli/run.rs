@@ -7,6 +7,7 @@ use super::{
     definition::{Definition, ThisProcess},
     failure::{Result, warn},
     globals::Globals,
+    missing::Policy,
     output,
     remote::{Remote, answer},
     session::{self, Attaching},
@@ -50,13 +51,17 @@ impl Verb for Run {
         if attached && self.definition.terminal {
             terminal::require_input("--it")?;
         }
+        let policy = Policy::of(&self.definition.image);
         let config = self.definition.config(&ThisProcess)?;
         globals.online(async move |remote| {
-            if attached {
-                let target = Target::Run(pb::ContainerConfig::from(&config));
-                return session::run(&remote, Attaching { target, stdin }, stdin).await;
-            }
-            in_the_background(&remote, &config, self.detach).await
+            let run = async || {
+                if attached {
+                    let target = Target::Run(pb::ContainerConfig::from(&config));
+                    return session::run(&remote, Attaching { target, stdin }, stdin).await;
+                }
+                in_the_background(&remote, &config, self.detach).await
+            };
+            policy.with_image(&remote, &config, run).await
         })
     }
 }

@@ -5,6 +5,8 @@
 #[path = "tinyd.v1.rs"]
 mod v1;
 
+mod secret;
+
 pub(crate) use v1::*;
 
 /// The contract's description (an encoded `FileDescriptorSet`), for reflection.

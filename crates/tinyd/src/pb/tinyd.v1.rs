@@ -209,6 +209,9 @@ pub struct ContainerConfig {
     /// Whether each port that the image exposes, and that ports does not have, gets a free port of the host.
     #[prost(bool, tag = "24")]
     pub publish_all: bool,
+    /// What the image has to be for: "linux/arm64"; "" is anything that the image is. An image for something else is not found.
+    #[prost(string, tag = "25")]
+    pub platform: ::prost::alloc::string::String,
     /// How its health is found out; what is absent is the image's.
     #[prost(message, optional, tag = "26")]
     pub healthcheck: ::core::option::Option<Healthcheck>,
@@ -3375,6 +3378,555 @@ pub mod images_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "tinyd.v1.Images";
     impl<T> tonic::server::NamedService for ImagesServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// How somebody shows a registry who they are. It goes to that registry and its token server, and nowhere else.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RegistryLogin {
+    /// Whose it is: "docker.io", "registry.example:5000".
+    #[prost(string, tag = "1")]
+    pub registry: ::prost::alloc::string::String,
+    #[prost(oneof = "registry_login::Login", tags = "2, 3")]
+    pub login: ::core::option::Option<registry_login::Login>,
+}
+/// Nested message and enum types in `RegistryLogin`.
+pub mod registry_login {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Login {
+        /// With a password.
+        #[prost(message, tag = "2")]
+        Password(super::RegistryPassword),
+        /// With a token that a token server has given.
+        #[prost(string, tag = "3")]
+        IdentityToken(::prost::alloc::string::String),
+    }
+}
+/// A name and a password.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RegistryPassword {
+    /// Who.
+    #[prost(string, tag = "1")]
+    pub username: ::prost::alloc::string::String,
+    /// The password.
+    #[prost(string, tag = "2")]
+    pub password: ::prost::alloc::string::String,
+}
+/// Asks for an image.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PullImageRequest {
+    /// Its name: without tag and digest it is "latest"; with all_tags it must have neither.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+    /// The image for this platform of a name that is for several: "linux/arm64"; "" is the daemon's own.
+    #[prost(string, tag = "2")]
+    pub platform: ::prost::alloc::string::String,
+    /// Every tag of the repository.
+    #[prost(bool, tag = "3")]
+    pub all_tags: bool,
+    /// Who asks: for the image's registry, and for each mirror that wants to know.
+    #[prost(message, repeated, tag = "4")]
+    pub logins: ::prost::alloc::vec::Vec<RegistryLogin>,
+}
+/// What happens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PullImageResponse {
+    #[prost(oneof = "pull_image_response::Message", tags = "1, 2, 3")]
+    pub message: ::core::option::Option<pull_image_response::Message>,
+}
+/// Nested message and enum types in `PullImageResponse`.
+pub mod pull_image_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// An image is asked for: what follows is about it.
+        #[prost(message, tag = "1")]
+        Begun(super::TransferBegun),
+        /// How far a layer is.
+        #[prost(message, tag = "2")]
+        Progress(super::ImageProgress),
+        /// The image is there and can be used.
+        #[prost(message, tag = "3")]
+        Pulled(super::ImagePulled),
+    }
+}
+/// An image is asked for, or given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferBegun {
+    /// Its whole name: "docker.io/library/redis:7".
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    /// The name as people write it, without tag: "redis".
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The repository: "library/redis".
+    #[prost(string, tag = "3")]
+    pub repository: ::prost::alloc::string::String,
+    /// The tag; "" of a name with a digest.
+    #[prost(string, tag = "4")]
+    pub tag: ::prost::alloc::string::String,
+}
+/// An image is there and can be used.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImagePulled {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Its whole name: "docker.io/library/redis:7".
+    #[prost(string, tag = "2")]
+    pub reference: ::prost::alloc::string::String,
+    /// The name as people write it: "redis:7".
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// What the registry has under that name: the digest of the index, or of the manifest when there is no index.
+    #[prost(string, tag = "4")]
+    pub digest: ::prost::alloc::string::String,
+    /// Whether the name has stood for something else here, or for nothing.
+    #[prost(bool, tag = "5")]
+    pub is_new: bool,
+    /// What was left out of it, one line each.
+    #[prost(string, repeated, tag = "6")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Asks to give an image to its registry.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PushImageRequest {
+    /// Its name, with a tag ("latest" when absent) and without a digest; with all_tags without either.
+    #[prost(string, tag = "1")]
+    pub image: ::prost::alloc::string::String,
+    /// Everything here that has a tag of this repository.
+    #[prost(bool, tag = "2")]
+    pub all_tags: bool,
+    /// Who gives it.
+    #[prost(message, repeated, tag = "3")]
+    pub logins: ::prost::alloc::vec::Vec<RegistryLogin>,
+}
+/// What happens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PushImageResponse {
+    #[prost(oneof = "push_image_response::Message", tags = "1, 2, 3")]
+    pub message: ::core::option::Option<push_image_response::Message>,
+}
+/// Nested message and enum types in `PushImageResponse`.
+pub mod push_image_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// An image is given: what follows is about it.
+        #[prost(message, tag = "1")]
+        Begun(super::TransferBegun),
+        /// How far a layer is.
+        #[prost(message, tag = "2")]
+        Progress(super::ImageProgress),
+        /// The registry has it.
+        #[prost(message, tag = "3")]
+        Pushed(super::ImagePushed),
+    }
+}
+/// The registry has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImagePushed {
+    /// Its whole name: "registry.example/app:1".
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    /// Its tag.
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    /// The digest of its manifest.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Bytes of its manifest.
+    #[prost(uint64, tag = "4")]
+    pub size_bytes: u64,
+}
+/// Asks whether a registry takes these credentials.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckLoginRequest {
+    /// The registry's host, and what is shown to it.
+    #[prost(message, optional, tag = "1")]
+    pub login: ::core::option::Option<RegistryLogin>,
+}
+/// It does.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckLoginResponse {
+    /// The registry as it is called in names of images: "docker.io".
+    #[prost(string, tag = "1")]
+    pub registry: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod registries_client {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::http::Uri;
+    use tonic::codegen::*;
+    /// The daemon asks registries; who asks is told with each call, and kept for no longer than that. A stream that its client drops ends the
+    /// transfer, unless somebody else waits for it too.
+    #[derive(Debug, Clone)]
+    pub struct RegistriesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl RegistriesClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> RegistriesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> RegistriesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                    http::Request<tonic::body::Body>,
+                    Response = http::Response<
+                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                    >,
+                >,
+            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
+                Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RegistriesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Brings in an image, or all of a repository's, and unpacks it.
+        pub async fn pull_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PullImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::PullImageResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Registries/PullImage");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Registries", "PullImage"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Gives an image, or all of a repository's, to its registry.
+        pub async fn push_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PushImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::PushImageResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Registries/PushImage");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Registries", "PushImage"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Asks a registry whether it takes somebody's credentials.
+        pub async fn check_login(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckLoginRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckLoginResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tinyd.v1.Registries/CheckLogin");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tinyd.v1.Registries", "CheckLogin"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod registries_server {
+    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RegistriesServer.
+    #[async_trait]
+    pub trait Registries: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the PullImage method.
+        type PullImageStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PullImageResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Brings in an image, or all of a repository's, and unpacks it.
+        async fn pull_image(
+            &self,
+            request: tonic::Request<super::PullImageRequest>,
+        ) -> std::result::Result<tonic::Response<Self::PullImageStream>, tonic::Status>;
+        /// Server streaming response type for the PushImage method.
+        type PushImageStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::PushImageResponse, tonic::Status>,
+            > + std::marker::Send
+            + 'static;
+        /// Gives an image, or all of a repository's, to its registry.
+        async fn push_image(
+            &self,
+            request: tonic::Request<super::PushImageRequest>,
+        ) -> std::result::Result<tonic::Response<Self::PushImageStream>, tonic::Status>;
+        /// Asks a registry whether it takes somebody's credentials.
+        async fn check_login(
+            &self,
+            request: tonic::Request<super::CheckLoginRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckLoginResponse>, tonic::Status>;
+    }
+    /// The daemon asks registries; who asks is told with each call, and kept for no longer than that. A stream that its client drops ends the
+    /// transfer, unless somebody else waits for it too.
+    #[derive(Debug)]
+    pub struct RegistriesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RegistriesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RegistriesServer<T>
+    where
+        T: Registries,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tinyd.v1.Registries/PullImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct PullImageSvc<T: Registries>(pub Arc<T>);
+                    impl<T: Registries> tonic::server::ServerStreamingService<super::PullImageRequest> for PullImageSvc<T> {
+                        type Response = super::PullImageResponse;
+                        type ResponseStream = T::PullImageStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::PullImageRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Registries>::pull_image(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PullImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Registries/PushImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct PushImageSvc<T: Registries>(pub Arc<T>);
+                    impl<T: Registries> tonic::server::ServerStreamingService<super::PushImageRequest> for PushImageSvc<T> {
+                        type Response = super::PushImageResponse;
+                        type ResponseStream = T::PushImageStream;
+                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::PushImageRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Registries>::push_image(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PushImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tinyd.v1.Registries/CheckLogin" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckLoginSvc<T: Registries>(pub Arc<T>);
+                    impl<T: Registries> tonic::server::UnaryService<super::CheckLoginRequest> for CheckLoginSvc<T> {
+                        type Response = super::CheckLoginResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckLoginRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Registries>::check_login(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckLoginSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => Box::pin(async move {
+                    let mut response = http::Response::new(tonic::body::Body::default());
+                    let headers = response.headers_mut();
+                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
+                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    Ok(response)
+                }),
+            }
+        }
+    }
+    impl<T> Clone for RegistriesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tinyd.v1.Registries";
+    impl<T> tonic::server::NamedService for RegistriesServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

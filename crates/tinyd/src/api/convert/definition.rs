@@ -41,6 +41,7 @@ impl From<&ContainerConfig> for pb::ContainerConfig {
             stop_timeout_secs: config.stop_timeout_secs,
             publish_all: config.publish_all,
             healthcheck: config.healthcheck.as_ref().map(pb::Healthcheck::from),
+            platform: config.platform.clone().unwrap_or_default(),
         }
     }
 }
@@ -74,6 +75,7 @@ impl TryFrom<pb::ContainerConfig> for ContainerConfig {
             stop_timeout_secs: config.stop_timeout_secs,
             publish_all: config.publish_all,
             healthcheck: config.healthcheck.map(Healthcheck::try_from).transpose()?,
+            platform: absent_when_empty(config.platform),
         })
     }
 }

@@ -4,6 +4,7 @@
 mod commit;
 mod definition;
 mod images;
+mod registries;
 mod streams;
 mod system;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod views;
 pub(super) use commit::{commit, import_open, import_piece};
 pub(super) use definition::signal;
 pub(super) use images::{archive_format, load_open, load_piece};
+pub(super) use registries::{login, pull_event, push_event};
 pub(super) use streams::{Attach, Dialogue, Exec, Target, attach_open, exec_open};
 pub(super) use system::prune_choice;
 use tinyd_core::{Error, Result};

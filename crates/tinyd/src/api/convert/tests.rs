@@ -121,7 +121,7 @@ prop_compose! {
         (stop_signal, stop_timeout_secs) in (option::of(1..=64i32), any::<Option<u32>>()),
     ) -> ContainerConfig {
         ContainerConfig {
-            name, image, env: command.clone(), add_hosts: command.clone(), command, entrypoint, workdir, hostname,
+            name, image, platform: hostname.clone(), env: command.clone(), add_hosts: command.clone(), command, entrypoint, workdir, hostname,
             user: user.map(|user| User::parse("", &user).unwrap()),
             labels, tty: flags.0, stdin_open: flags.1, auto_remove: flags.2, init: flags.3,
             resources, dns: ports.iter().filter_map(|port: &Port| port.host_ip).collect(), mounts, ports, network, security,

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tinyd_core::{Error, Kind, Result};
 
-use crate::cli::host::DEFAULT_HOST;
+use crate::cli::{home::config_dir, host::DEFAULT_HOST};
 
 /// The context that is always there: this host's own daemon.
 pub(in crate::cli) const DEFAULT: &str = "default";
@@ -110,9 +110,7 @@ impl Store {
 
 /// `$XDG_CONFIG_HOME/tinyd/contexts.json`, or below `~/.config`.
 fn path() -> Option<PathBuf> {
-    let absolute = |key: &str| std::env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
-    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
-    Some(config.join("tinyd/contexts.json"))
+    Some(config_dir()?.join("tinyd/contexts.json"))
 }
 
 /// Writes beside the file and renames over it.

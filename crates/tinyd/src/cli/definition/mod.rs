@@ -3,6 +3,7 @@
 
 mod env;
 mod health;
+mod image;
 mod limits;
 mod mounts;
 mod network;
@@ -10,6 +11,7 @@ mod process;
 mod security;
 
 pub(super) use env::{entries as env_entries, read_file as read_env_file};
+pub(super) use image::{ImageArgs, Pull};
 pub(super) use process::{absolute_dir, seconds};
 
 use clap::Args;
@@ -74,9 +76,8 @@ impl Here for ThisProcess {
 // The definition of a container.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Definition {
-    /// The image: its name or id, or a directory on the daemon's host that holds a root file system (with / or ./). Without it the first word is the image
-    #[arg(short = 'i', long, value_name = "IMAGE")]
-    image: Option<String>,
+    #[command(flatten)]
+    pub(super) image: ImageArgs,
     /// Its name: letters, digits, '_', '.', '-'; one is made when absent
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -115,11 +116,12 @@ impl Definition {
     /// # Errors
     /// `InvalidArgument` of the flag at fault.
     pub(super) fn config(self, here: &impl Here) -> Result<ContainerConfig> {
-        let (image, command) = image_and_command(self.image, self.words, here)?;
+        let (image, command) = image::image_and_command(self.image.image, self.words, here)?;
         check_argv("COMMAND", &command)?;
         let mut config = ContainerConfig {
             name: self.name.map(|name| Name::parse("--name", &name)).transpose()?,
             image,
+            platform: self.image.platform,
             command,
             labels: labels("--label", &self.label)?,
             tty: self.terminal,
@@ -136,32 +138,6 @@ impl Definition {
         check_env("-e", &config.env)?;
         Ok(config)
     }
-}
-
-fn image_and_command(
-    image: Option<String>,
-    mut words: Vec<String>,
-    here: &impl Here,
-) -> Result<(String, Vec<String>)> {
-    let missing = || Error::invalid("-i", "no image: -i IMAGE, or the image as the first word");
-    let image = match image {
-        Some(image) => image,
-        None if words.is_empty() => return Err(missing()),
-        None => words.remove(0),
-    };
-    if image.is_empty() {
-        return Err(missing());
-    }
-    Ok((absolute_if_dotted("-i", image, here)?, words))
-}
-
-/// `.` and `./rootfs` are directories here; any other word is sent as it is, for it may be the name of an image.
-fn absolute_if_dotted(field: &str, path: String, here: &impl Here) -> Result<String> {
-    let dotted = matches!(path.as_str(), "." | "..") || path.starts_with("./") || path.starts_with("../");
-    if !dotted {
-        return Ok(path);
-    }
-    here.absolute(&path).map_err(|error| Error::invalid(field, format!("{path:?}: {error}")))
 }
 
 /// `KEY=VALUE` words as a map; a word without `=` is a key with an empty value.

@@ -3,7 +3,7 @@
 use clap::Args;
 use tinyd_core::{Result, config::Mount};
 
-use super::{Here, absolute_if_dotted};
+use super::{Here, image::absolute_if_dotted};
 
 // Which files it sees.
 #[derive(Args, Clone, Debug, Default)]

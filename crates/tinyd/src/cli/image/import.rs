@@ -3,7 +3,7 @@
 use clap::Args;
 use tinyd_core::Error;
 
-use super::progress::{Progress, json};
+use super::progress::{Progress, Way, json};
 use crate::{
     cli::{
         archive::{self, Sent, Source},
@@ -51,7 +51,7 @@ impl Verb for Import {
             );
             return Err(Error::invalid("FILE", rule).into());
         }
-        let progress = Progress::new(self.format.as_deref(), false)?;
+        let progress = Progress::new(Way::Import, self.format.as_deref(), false)?;
         let archive = archive::open("FILE", Some(&self.file))?;
         let message = self.message.unwrap_or_else(|| format!("Imported from {}", self.file));
         let open = pb::ImportImageOpen {
@@ -78,11 +78,11 @@ async fn import(
     let mut events = answer(remote.images().import_image(requests)).await?;
     loop {
         match sending.next(&mut events).await.inspect_err(|_| progress.end())? {
-            Sent::Bytes(done_bytes) => progress.sent("Importing", done_bytes, total_bytes)?,
+            Sent::Bytes(done_bytes) => progress.sent(done_bytes, total_bytes)?,
             Sent::Event(None) => return Ok(0),
             Sent::Event(Some(event)) => match event.message {
                 None => {}
-                Some(Message::Progress(told)) => progress.tell("Importing", &told)?,
+                Some(Message::Progress(told)) => progress.tell(&told)?,
                 Some(Message::Arrived(image)) => {
                     progress.end();
                     arrived(&image, progress.is_json())?;

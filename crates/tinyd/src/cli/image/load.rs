@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::progress::{Progress, json};
+use super::progress::{Progress, Way, json};
 use crate::{
     cli::{
         archive::{self, Sent, Source},
@@ -47,7 +47,7 @@ struct Loaded<'a> {
 
 impl Verb for Load {
     fn run(self, globals: &Globals) -> Result<u8> {
-        let progress = Progress::new(self.format.as_deref(), self.quiet)?;
+        let progress = Progress::new(Way::Load, self.format.as_deref(), self.quiet)?;
         let archive = archive::open("--input", self.input.as_deref())?;
         let platform = self.platform.unwrap_or_default();
         globals.online(async move |remote| load(&remote, archive, platform, progress).await)
@@ -63,11 +63,11 @@ async fn load(remote: &Remote, archive: Source, platform: String, mut progress: 
     let mut events = answer(remote.images().load_images(requests)).await?;
     loop {
         match sending.next(&mut events).await.inspect_err(|_| progress.end())? {
-            Sent::Bytes(done_bytes) => progress.sent("Loading", done_bytes, total_bytes)?,
+            Sent::Bytes(done_bytes) => progress.sent(done_bytes, total_bytes)?,
             Sent::Event(None) => return Ok(0),
             Sent::Event(Some(event)) => match event.message {
                 None => {}
-                Some(Message::Progress(told)) => progress.tell("Loading", &told)?,
+                Some(Message::Progress(told)) => progress.tell(&told)?,
                 Some(Message::Arrived(image)) => {
                     progress.end();
                     arrived(&image, progress.is_json())?;

@@ -6,11 +6,14 @@ pub(super) mod import;
 pub(super) mod inspect;
 pub(super) mod load;
 pub(super) mod ls;
-mod progress;
+pub(super) mod progress;
 pub(super) mod prune;
+pub(super) mod pull;
+pub(super) mod push;
 pub(super) mod rm;
 pub(super) mod save;
 pub(super) mod tag;
+pub(super) mod transfer;
 
 /// What Docker writes where an image has no name or no digest.
 const NONE: &str = "<none>";
