@@ -224,16 +224,23 @@ fn others_read_what_we_push_and_we_what_they_push() {
         let layout = sandbox.dir().join(format!("layout-{tag}"));
         registry.skopeo(&sandbox, &format!("copy -q @/ours:{tag} dir:{}", layout.display()));
     }
+    // What came from an archive goes as it came, unpacked.
+    sandbox.ok(&["load", "-q", "-i", &path]);
+    sandbox.ok(&["tag", "made", &registry.name("ours:tar")]);
+    sandbox.ok(&["push", "-q", &registry.name("ours:tar")]);
     // podman pulls it; by default it wants TLS, and trusts by the same directory.
     let dir = sandbox.make_dir("podman");
     let certs = sandbox.make_dir("etc/containers/certs.d/127.0.0.1:5000");
     fs::write(format!("{certs}/ca.crt"), registry.authority()).unwrap();
     let podman =
         format!("podman --root {dir}/root --runroot {dir}/run --storage-driver vfs --tmpdir {dir}/tmp");
-    let pull = format!("{podman} pull -q --creds '{USER}:{PASSWORD}' {}", registry.name("ours:gzip"));
-    let id = sandbox.host().sh(&pull).expect_ok();
-    let ours = sandbox.ok(&["images", "-q", "--no-trunc", &registry.name("ours:gzip")]);
-    assert_eq!(format!("sha256:{}", id.trimmed()), ours);
+    for tag in ["gzip", "zstd", "tar"] {
+        let name = registry.name(&format!("ours:{tag}"));
+        let pull = format!("{podman} pull -q --creds '{USER}:{PASSWORD}' {name}");
+        let id = sandbox.host().sh(&pull).expect_ok();
+        let ours = sandbox.ok(&["images", "-q", "--no-trunc", &name]);
+        assert_eq!(format!("sha256:{}", id.trimmed()), ours, "{tag}");
+    }
     let _ =
         sandbox.host().sh(&format!("{podman} rmi -af; umount {dir}/root/vfs 2>/dev/null; true")).expect_ok();
 }
@@ -327,6 +334,13 @@ fn the_next_daemon_goes_on_with_a_pull_in_which_one_was_killed() {
     assert_eq!(client.wait(), 1);
     sandbox.start_daemon();
     assert_eq!(sandbox.ok(&["images", "-q"]), "");
+    // One that is asked to end does not wait for it.
+    dam.more(1 << 20);
+    let mut client = sandbox.spawn(&["pull", &name]);
+    wait_for("the dam to be full", 30, || dam.is_full().then_some(()));
+    assert_eq!(sandbox.stop_daemon(), 0);
+    assert_eq!(client.wait(), 1);
+    sandbox.start_daemon();
     dam.open();
     let before = registry.access().len();
     sandbox.ok(&["pull", "-q", &name]);

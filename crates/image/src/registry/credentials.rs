@@ -116,14 +116,18 @@ impl AuthFile {
         Ok(AuthFile { path, all })
     }
 
-    /// The credentials for a registry, if the file has them itself.
+    /// The credentials for a repository of a registry, if the file has them itself: of several the one that says most of the repository's
+    /// name. "" is the registry itself.
     ///
     /// # Errors
     /// `InvalidArgument` with the file and the registry.
-    pub fn login(&self, registry: &str) -> Result<Option<Login>> {
+    pub fn login(&self, registry: &str, repository: &str) -> Result<Option<Login>> {
         let Some(Value::Object(auths)) = self.all.get("auths") else { return Ok(None) };
         let wanted = normal(registry);
-        let Some((key, entry)) = auths.iter().find(|(key, _)| normal(key) == wanted) else { return Ok(None) };
+        let matching = auths.iter().filter(|(key, _)| normal(key) == wanted);
+        let ranked = matching.filter_map(|found| Some((covers(found.0, repository)?, found)));
+        let best = ranked.max_by_key(|(length, _)| *length);
+        let Some((_, (key, entry))) = best else { return Ok(None) };
         let text = |name: &str| {
             entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
         };
@@ -235,6 +239,17 @@ fn normal(key: &str) -> String {
     }
 }
 
+/// How much of a repository's name a key says, if it is for that repository: `quay.io/team` is for `team/app` (containers-auth.json(5)). What
+/// follows an address (`https://index.docker.io/v1/`), or is only a version, is Docker's, and no repository.
+fn covers(key: &str, repository: &str) -> Option<usize> {
+    let path = key.split_once('/').map_or("", |(_, path)| path.trim_end_matches('/'));
+    if key.contains("://") || matches!(path, "" | "v1" | "v2") {
+        return Some(0);
+    }
+    let rest = repository.strip_prefix(path)?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(path.len())
+}
+
 fn bad(path: &Path, rule: &str) -> Error {
     Error::new(Kind::InvalidArgument, format!("{path:?} {rule}"))
 }
@@ -242,6 +257,33 @@ fn bad(path: &Path, rule: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_for_a_registry_the_nearest_to_the_repository_counts() {
+        let path = std::env::temp_dir().join(format!("tinyd-auths-{}", std::process::id()));
+        let entry = |who: &str| serde_json::json!({ "username": who, "password": "x" });
+        let auths = serde_json::json!({ "auths": {
+            "quay.io/team/app": entry("app"), "quay.io": entry("all"), "quay.io/team": entry("team"),
+            "https://index.docker.io/v1/": entry("docker"), "a.example/only": entry("only"),
+        } });
+        fs::write(&path, auths.to_string()).unwrap();
+        let file = AuthFile::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        for (registry, repository, who) in [
+            ("quay.io", "team/app", Some("app")),
+            ("quay.io", "team/application", Some("team")),
+            ("quay.io", "teams", Some("all")),
+            ("quay.io", "", Some("all")),
+            ("docker.io", "library/redis", Some("docker")),
+            ("a.example", "only/this", Some("only")),
+            ("a.example", "other", None),
+            ("a.example", "", None),
+        ] {
+            let found = file.login(registry, repository).unwrap();
+            let wanted = who.map(|who| Login::Password { username: who.into(), password: "x".into() });
+            assert_eq!(found, wanted, "{registry} {repository}");
+        }
+    }
 
     #[test]
     fn a_registry_is_known_by_whatever_people_call_it() {

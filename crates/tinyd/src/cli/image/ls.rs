@@ -103,12 +103,7 @@ impl Row {
 fn rows(images: &[pb::ImageSummary], whole: bool, now: &Zoned) -> Vec<Row> {
     let mut rows = Vec::new();
     for image in images {
-        let names: Vec<&str> = match image.names.as_slice() {
-            [] => vec![""],
-            names => names.iter().map(String::as_str).collect(),
-        };
-        for name in names {
-            let (repository, tag) = if name.is_empty() { (NONE, NONE) } else { repository_and_tag(name) };
+        for (repository, tag) in called(image) {
             rows.push(Row {
                 id: shown_id(&image.id, whole).to_owned(),
                 repository: repository.to_owned(),
@@ -125,6 +120,17 @@ fn rows(images: &[pb::ImageSummary], whole: bool, now: &Zoned) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// Repository and tag of each line. One that lost its tag, or was pulled by digest, is still of its repository, as with Docker.
+fn called(image: &pb::ImageSummary) -> Vec<(&str, &str)> {
+    if !image.names.is_empty() {
+        return image.names.iter().map(|name| repository_and_tag(name)).collect();
+    }
+    let digests = image.digests.iter().filter_map(|digest| digest.split_once('@'));
+    let mut called: Vec<_> = digests.map(|(repository, _)| (repository, NONE)).collect();
+    called.dedup();
+    if called.is_empty() { vec![(NONE, NONE)] } else { called }
 }
 
 /// What a registry calls the image of this repository.
@@ -173,13 +179,15 @@ mod tests {
 
     #[test]
     fn an_image_has_a_line_for_each_name() {
-        let unnamed = pb::ImageSummary { names: Vec::new(), created_unix_nanos: 0, ..image() };
-        let rows = rows(&[image(), unnamed], false, &now());
+        let untagged = pb::ImageSummary { names: Vec::new(), ..image() };
+        let unnamed = pb::ImageSummary { digests: Vec::new(), created_unix_nanos: 0, ..untagged.clone() };
+        let rows = rows(&[image(), untagged, unnamed], false, &now());
         assert_eq!(
             table(&rows, false),
             "REPOSITORY            TAG     IMAGE ID      CREATED      SIZE\n\
              redis                 7       68d19c5402ab  2 weeks ago  3MiB\n\
              localhost:5000/redis  latest  68d19c5402ab  2 weeks ago  3MiB\n\
+             redis                 <none>  68d19c5402ab  2 weeks ago  3MiB\n\
              <none>                <none>  68d19c5402ab  -            3MiB\n"
         );
         let digests = table(&rows, true);

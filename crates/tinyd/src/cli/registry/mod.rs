@@ -15,7 +15,7 @@ use crate::pb;
 /// What there is to show to the registry of an image, or of a repository. A name that is none is the daemon's to refuse.
 pub(super) fn logins(image: &str) -> Result<Vec<pb::RegistryLogin>> {
     let Ok(reference) = Reference::parse("NAME", image) else { return Ok(Vec::new()) };
-    let login = stores::find(reference.registry())?;
+    let login = stores::find(reference.registry(), reference.repository())?;
     Ok(login.map(|login| message(reference.registry(), login)).into_iter().collect())
 }
 

@@ -17,18 +17,18 @@ use crate::cli::{
     home::{config_dir_of, variable},
 };
 
-/// The credentials for a registry, of the first place that has some. Somebody else's file or helper that cannot be read is told, and passed over.
+/// The credentials for a repository of a registry, of the first place that has some. Somebody else's file or helper that cannot be read is told, and passed over.
 ///
 /// # Errors
 /// tinyd's own file cannot be read.
-pub(super) fn find(registry: &str) -> Result<Option<Login>> {
+pub(super) fn find(registry: &str, repository: &str) -> Result<Option<Login>> {
     if let Some(path) = own_path(&variable)
-        && let Some(login) = of(&AuthFile::read(&path)?, registry)?
+        && let Some(login) = of(&AuthFile::read(&path)?, registry, repository)?
     {
         return Ok(Some(login));
     }
     for path in others(&variable) {
-        match AuthFile::read(&path).and_then(|file| of(&file, registry)) {
+        match AuthFile::read(&path).and_then(|file| of(&file, registry, repository)) {
             Ok(None) => {}
             Ok(found) => return Ok(found),
             Err(error) => warn(&[error.to_string()]),
@@ -38,7 +38,7 @@ pub(super) fn find(registry: &str) -> Result<Option<Login>> {
 }
 
 /// What a file has, or the helper that it names.
-fn of(file: &AuthFile, registry: &str) -> Result<Option<Login>> {
+fn of(file: &AuthFile, registry: &str, repository: &str) -> Result<Option<Login>> {
     if let Some(helper) = file.helper(registry) {
         match helper::get(&helper) {
             Ok(None) => {}
@@ -46,13 +46,14 @@ fn of(file: &AuthFile, registry: &str) -> Result<Option<Login>> {
             Err(error) => warn(&[error.to_string()]),
         }
     }
-    file.login(registry)
+    file.login(registry, repository)
 }
 
 /// The file of somebody else's that has credentials for a registry, too.
 pub(super) fn elsewhere(registry: &str) -> Option<PathBuf> {
-    let has =
-        |path: &PathBuf| AuthFile::read(path).is_ok_and(|file| matches!(file.login(registry), Ok(Some(_))));
+    let has = |path: &PathBuf| {
+        AuthFile::read(path).is_ok_and(|file| matches!(file.login(registry, ""), Ok(Some(_))))
+    };
     others(&variable).into_iter().find(has)
 }
 
