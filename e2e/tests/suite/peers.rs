@@ -4,7 +4,10 @@
 use std::fs;
 
 use rustix::process::Signal;
-use tinyd_e2e::{Background, Options, Output, Sandbox, bin_dir, busybox, wait_for};
+use serde_json::json;
+use tinyd_e2e::{
+    Background, Options, Output, Recipe, Registry, Sandbox, archive, bin_dir, busybox, wait_for,
+};
 
 /// One line of the comparison: its exit status and what it printed.
 #[derive(Debug, PartialEq, Eq)]
@@ -295,6 +298,20 @@ pub(crate) fn containerd() -> Peer {
     peer
 }
 
+/// docker with a runtime, and with the image imported.
+fn docker(runtime: &str) -> Peer {
+    let mut peer = containerd();
+    let runtimes = r#"{"runtimes":{"tinyrun":{"path":"@TINYRUN@"},"crun":{"path":"/usr/bin/crun"}},"default-runtime":"@DEFAULT@","cgroup-parent":"/@ID@-peer"}"#;
+    peer.file("daemon.json", &runtimes.replace("@DEFAULT@", runtime));
+    peer.start(
+        "dockerd --config-file @DIR@/daemon.json --containerd @DIR@/c.sock --data-root @DIR@/droot --exec-root @DIR@/drun \
+         -H unix://@DIR@/d.sock -p @DIR@/pid --iptables=false --ip6tables=false >@DIR@/dockerd.log 2>&1",
+    );
+    wait_for("dockerd", 30, || peer.sh("docker version >/dev/null 2>&1").ok().then_some(()));
+    let _ = peer.sh(&format!("tar -C {} -c . | docker import - bb", busybox())).expect_ok();
+    peer
+}
+
 #[test]
 fn docker_runs_on_it_as_on_crun() {
     const LINES: [&str; 27] = [
@@ -327,19 +344,7 @@ fn docker_runs_on_it_as_on_crun() {
         "docker run --rm --sysctl net.ipv4.ip_forward=1 bb cat /proc/sys/net/ipv4/ip_forward",
         "docker run --rm --device /dev/null:/dev/mine bb sh -c 'echo x >/dev/mine && test -c /dev/mine && echo device'",
     ];
-    let start = |runtime: &str| {
-        let mut peer = containerd();
-        let runtimes = r#"{"runtimes":{"tinyrun":{"path":"@TINYRUN@"},"crun":{"path":"/usr/bin/crun"}},"default-runtime":"@DEFAULT@","cgroup-parent":"/@ID@-peer"}"#;
-        peer.file("daemon.json", &runtimes.replace("@DEFAULT@", runtime));
-        peer.start(
-            "dockerd --config-file @DIR@/daemon.json --containerd @DIR@/c.sock --data-root @DIR@/droot --exec-root @DIR@/drun \
-             -H unix://@DIR@/d.sock -p @DIR@/pid --iptables=false --ip6tables=false >@DIR@/dockerd.log 2>&1",
-        );
-        wait_for("dockerd", 30, || peer.sh("docker version >/dev/null 2>&1").ok().then_some(()));
-        let _ = peer.sh(&format!("tar -C {} -c . | docker import - bb", busybox())).expect_ok();
-        peer
-    };
-    let (ours, theirs) = (start("tinyrun"), start("crun"));
+    let (ours, theirs) = (docker("tinyrun"), docker("crun"));
     assert_same(&ours, &theirs, &LINES);
     // Docker tells these apart by runc's words, which crun has not.
     assert_eq!(ours.sh("docker run --rm bb /nope").code, 127);
@@ -348,6 +353,39 @@ fn docker_runs_on_it_as_on_crun() {
     for peer in [ours, theirs] {
         peer.end("docker rm -f $(docker ps -aq)");
     }
+}
+
+#[test]
+fn docker_and_tinyd_pull_what_the_other_has_pushed() {
+    let mut peer = docker("crun");
+    peer.sandbox.start_daemon();
+    peer.sandbox.own_etc();
+    let registry = Registry::plain(&peer.sandbox, 5000);
+    registry.trust(&peer.sandbox, &[]);
+    let (theirs, ours) = (registry.name("theirs:1"), registry.name("ours:1"));
+    let _ = peer.sh(&format!("docker tag bb {theirs}; docker push -q {theirs}")).expect_ok();
+    let sandbox = &peer.sandbox;
+    sandbox.ok(&["pull", "-q", &theirs]);
+    let id = |name: &str| sandbox.ok(&["images", "-q", "--no-trunc", name]);
+    let their_id =
+        |name: &str| peer.sh(&format!("docker images -q --no-trunc {name}")).expect_ok().trimmed().to_owned();
+    assert_eq!(id(&theirs), their_id("bb"));
+    assert_eq!(sandbox.ok(&["run", "--rm", "-a", &theirs, "cat", "/etc/image-mark"]), "as the image has it");
+    // An archive's image, whose layer has another digest than docker would give it.
+    let recipe = Recipe { names: &["made"], config: json!({ "Cmd": ["true"] }), layers: &[&busybox()] };
+    let path = archive(sandbox.dir(), "made.tar", &recipe);
+    sandbox.ok(&["load", "-q", "-i", &path]);
+    sandbox.ok(&["tag", "made", &ours]);
+    let pushed = sandbox.ok(&["push", &ours]);
+    let pulled = peer.sh(&format!("docker pull {ours}")).expect_ok().stdout;
+    let digest = pulled.lines().find_map(|line| line.strip_prefix("Digest: ")).unwrap_or_default();
+    assert!(
+        !digest.is_empty() && pushed.contains(&format!("1: digest: {digest} size: ")),
+        "{pushed} {pulled}"
+    );
+    assert_eq!(their_id(&ours), id(&ours));
+    registry.end();
+    peer.end("docker rmi -f $(docker images -aq)");
 }
 
 #[test]
