@@ -35,7 +35,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// With TLS and with passwords. `sandbox` has to have an `/etc` of its own to trust it.
+    /// With TLS and with passwords; one that was there before goes on with what it had. `sandbox` has to have an `/etc` of its own to trust it.
     ///
     /// # Panics
     /// When docker-registry is not installed or does not come up.
@@ -63,8 +63,10 @@ impl Registry {
         );
         if !is_plain {
             let certs = dir.join("certs").display().to_string();
-            sandbox.ok(&["cert", "ca", "--dir", &certs]);
-            sandbox.ok(&["cert", "server", "--dir", &certs, "127.0.0.1", "localhost"]);
+            if !dir.join("certs").exists() {
+                sandbox.ok(&["cert", "ca", "--dir", &certs]);
+                sandbox.ok(&["cert", "server", "--dir", &certs, "127.0.0.1", "localhost"]);
+            }
             let passwords = sandbox.file(&format!("{name}/htpasswd"), HTPASSWD);
             config.push_str(&format!(
                 "  tls:\n    certificate: {certs}/server-cert.pem\n    key: {certs}/server-key.pem\nauth:\n  htpasswd:\n    realm: x\n    path: {passwords}\n"

@@ -21,7 +21,7 @@ pub use self::images::{
 };
 pub use self::registries::{
     AuthFile, Credentials, DEFAULT_REGISTRY, Helper, ImagePulled, ImagePushed, Login, PullRequest,
-    PushRequest, Reference, TransferEvent, TransferEvents, registry_of,
+    PushRequest, Reference, RegistryPaused, TransferEvent, TransferEvents, registry_of,
 };
 pub use self::system::{
     ContainerUsage, DiskUsage, ImageUsage, Problem, PruneChoice, SystemChecked, SystemPruned, VolumeUsage,

@@ -547,7 +547,7 @@ fn kibibytes(pid: u32, field: &str) -> u64 {
 
 #[test]
 fn what_stands_in_the_way_is_told_with_the_registrys_name() {
-    let (mut sandbox, registry) = world();
+    let (sandbox, registry) = world();
     log_in(&sandbox, &registry.host);
     sandbox.error(1, &["pull", &registry.name("none:1")], &["pull ", &registry.host, "404", "none"]);
     // Nobody listens there; a name that no server knows.
@@ -591,7 +591,13 @@ fn what_stands_in_the_way_is_told_with_the_registrys_name() {
     ];
     sandbox.error(1, &["pull", "127.0.0.1:7000/app"], &words);
     sandbox.error(125, &["create", "127.0.0.1:7000/app"], &words);
-    // A registry that goes away does not take the daemon with it.
+    // One that is away for a moment: the user is told, and has the image in the end.
+    seed(&sandbox, &registry, "app:1", "late");
     registry.end();
-    sandbox.restart_daemon();
+    let name = "127.0.0.1:5000/app:1";
+    let mut screen = sandbox.terminal(&["pull", name]);
+    screen.expect("Retrying in 1 s: 127.0.0.1:5000: ");
+    let _registry = Registry::start(&sandbox, 5000);
+    assert_eq!(screen.wait(), 0, "{}", screen.screen());
+    screen.expect("Status: Downloaded newer image");
 }

@@ -1,5 +1,7 @@
 //! What goes into and comes out of the engine about registries. Nothing that `Debug` writes has a secret in it.
 
+use std::time::Duration;
+
 use tinyd_core::Result;
 pub use tinyd_image::{
     reference::{DEFAULT_REGISTRY, Reference},
@@ -44,10 +46,21 @@ pub enum TransferEvent {
     Begun(Reference),
     /// How far a layer is.
     Progress(ImageProgress),
+    /// The registry has failed, and is asked again.
+    Paused(RegistryPaused),
     /// It is there and can be used.
     Pulled(ImagePulled),
     /// The registry has it.
     Pushed(ImagePushed),
+}
+
+/// The registry, or each host of it, has failed, and is asked again after a pause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryPaused {
+    /// Which host, and what it has said.
+    pub why: String,
+    /// How long the pause is.
+    pub length: Duration,
 }
 
 /// An image is there and can be used.

@@ -76,6 +76,7 @@ impl Puller {
             credentials: self.request.credentials.clone(),
             known: had.as_ref().and_then(|record| known(record, &reference)),
             listener: Some(teller.listener()),
+            notice: Some(teller.notice()),
         };
         let pulled = self.inner.registries.pull(&reference, &options).await?;
         let inner = Arc::clone(&self.inner);

@@ -43,8 +43,12 @@ struct Outgoing {
 async fn one(inner: &Arc<Inner>, outgoing: Outgoing, request: &PushRequest, teller: &Teller) -> Result<()> {
     let Outgoing { id, name, manifest, size_bytes, known_as } = outgoing;
     teller.tell(TransferEvent::Begun(name.clone())).await;
-    let options =
-        PushOptions { credentials: request.credentials.clone(), known_as, listener: Some(teller.listener()) };
+    let options = PushOptions {
+        credentials: request.credentials.clone(),
+        known_as,
+        listener: Some(teller.listener()),
+        notice: Some(teller.notice()),
+    };
     let pinned = inner.registries.push(&manifest, &name, &options).await?;
     let task = Arc::clone(inner);
     blocking(move || task.shelf.images.pin(&id, pinned)).await?;

@@ -3,12 +3,12 @@
 use std::{future::Future, sync::Arc};
 
 use tinyd_core::Result;
-use tinyd_image::registry::Listener;
+use tinyd_image::registry::{Listener, Notice};
 use tokio::sync::mpsc;
 
 use crate::{
     Inner,
-    api::{TransferEvent, TransferEvents},
+    api::{RegistryPaused, TransferEvent, TransferEvents},
     images,
 };
 
@@ -23,6 +23,15 @@ impl Teller {
     /// Something that has to be told. A client that has gone away is not.
     pub(super) async fn tell(&self, event: TransferEvent) {
         let _ = self.0.send(Ok(event)).await;
+    }
+
+    /// Who is told of pauses.
+    pub(super) fn notice(&self) -> Notice {
+        let events = self.0.clone();
+        Notice::new(move |pause| {
+            let paused = RegistryPaused { why: pause.why.to_string(), length: pause.length };
+            let _ = events.try_send(Ok(TransferEvent::Paused(paused)));
+        })
     }
 
     /// Who is told how far layers are.

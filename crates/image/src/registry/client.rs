@@ -16,7 +16,7 @@ use super::{
     hosts::HostFiles,
     names::Names,
     place::{Place, Shared},
-    places::{Need, Places, Tries},
+    places::{Need, Notice, Places, Tries},
     pull::{Brought, Pull},
     push::Push,
     resolve, tags,
@@ -89,6 +89,8 @@ pub struct PullOptions {
     pub known: Option<Digest>,
     /// Who is told how far it is.
     pub listener: Option<Listener>,
+    /// Who is told when a registry is asked again after a pause.
+    pub notice: Option<Notice>,
 }
 
 /// An image that is ready to run, and has no record yet. While this lives nothing of it is collected.
@@ -118,6 +120,8 @@ pub struct PushOptions {
     pub known_as: Vec<Reference>,
     /// Who is told how far it is.
     pub listener: Option<Listener>,
+    /// Who is told when a registry is asked again after a pause.
+    pub notice: Option<Notice>,
 }
 
 impl Client {
@@ -149,7 +153,7 @@ impl Client {
     }
 
     async fn bring(&self, reference: &Reference, options: &PullOptions) -> Result<Pulled> {
-        let places = self.places(reference, &options.credentials, &["pull"], &[])?;
+        let places = self.places(reference, &options.credentials, &["pull"], &[], &options.notice)?;
         let lease = Arc::new(self.0.store.lease());
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let known = options.known.as_ref();
@@ -215,7 +219,9 @@ impl Client {
             .filter(|other| other.repository() != reference.repository())
             .map(Reference::repository)
             .collect();
-        let places = self.places(reference, &options.credentials, &["pull", "push"], &from).map_err(told)?;
+        let places = self
+            .places(reference, &options.credentials, &["pull", "push"], &from, &options.notice)
+            .map_err(told)?;
         let board = Arc::new(Board::default());
         let _listening = options.listener.clone().map(|listener| board.listen(listener));
         let push = Push {
@@ -241,7 +247,7 @@ impl Client {
                 reference.repository()
             ))
         };
-        let places = self.places(reference, credentials, &["pull"], &[]).map_err(told)?;
+        let places = self.places(reference, credentials, &["pull"], &[], &None).map_err(told)?;
         tags::list(&places, reference).await.map_err(told)
     }
 
@@ -253,7 +259,7 @@ impl Client {
         // Which repository it is makes no difference to where the registry is, but for rewritten names.
         let any = Reference::parse_repository("REGISTRY", &format!("{registry}/tinyd"))?;
         let told = |error: Error| error.context(format_args!("log in to {}", any.registry()));
-        let places = self.places(&any, credentials, &[], &[]).map_err(told)?;
+        let places = self.places(&any, credentials, &[], &[], &None).map_err(told)?;
         let mut asking = places.asking(Need::Push);
         loop {
             let at = asking.place().await.map_err(told)?;
@@ -271,6 +277,7 @@ impl Client {
         credentials: &Credentials,
         actions: &[&str],
         also: &[&str],
+        notice: &Option<Notice>,
     ) -> Result<Arc<Places>> {
         let place = |endpoint: super::hosts::Endpoint| {
             let login = credentials.for_registry(&endpoint.account).cloned();
@@ -282,6 +289,6 @@ impl Client {
             Place::new(&self.0.shared, endpoint, login, scopes)
         };
         let all = self.0.config.hosts.endpoints(reference)?.into_iter().map(place).collect();
-        Ok(Arc::new(Places::new(all, self.0.config.tries)))
+        Ok(Arc::new(Places::new(all, self.0.config.tries, notice.clone())))
     }
 }

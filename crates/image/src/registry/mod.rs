@@ -32,5 +32,5 @@ pub use self::{
     board::Listener,
     client::{Client, Config, PullOptions, Pulled, PushOptions},
     exchange::Waits,
-    places::Tries,
+    places::{Notice, Pause, Tries},
 };

@@ -2,6 +2,7 @@
 //! then.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -35,6 +36,32 @@ impl Default for Tries {
     }
 }
 
+/// Every host that may be asked has failed; those that may do better are asked again after a pause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// What the last of them has said.
+    pub why: Error,
+    /// How long it is.
+    pub length: Duration,
+}
+
+/// Who is told of pauses. It must neither block nor call back.
+#[derive(Clone)]
+pub struct Notice(Arc<dyn Fn(Pause) + Send + Sync>);
+
+impl Notice {
+    /// Somebody who is told like this.
+    pub fn new(tell: impl Fn(Pause) + Send + Sync + 'static) -> Notice {
+        Notice(Arc::new(tell))
+    }
+}
+
+impl fmt::Debug for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Notice(..)")
+    }
+}
+
 /// What a place is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
@@ -48,13 +75,14 @@ pub(super) enum Need {
 pub(super) struct Places {
     all: Vec<Place>,
     tries: Tries,
+    notice: Option<Notice>,
     /// The first that has not shown to be useless.
     first: AtomicUsize,
 }
 
 impl Places {
-    pub(super) fn new(all: Vec<Place>, tries: Tries) -> Places {
-        Places { all, tries, first: AtomicUsize::new(0) }
+    pub(super) fn new(all: Vec<Place>, tries: Tries, notice: Option<Notice>) -> Places {
+        Places { all, tries, notice, first: AtomicUsize::new(0) }
     }
 
     /// Begins to ask.
@@ -98,6 +126,10 @@ impl Asking {
             return Ok(*at);
         }
         let Some(pause) = self.pause() else { return Err(self.error()) };
+        if let (Some(notice), Some((at, last))) = (&self.places.notice, self.failures.last()) {
+            let why = last.error.clone().context(self.at(*at).endpoint.host());
+            (notice.0)(Pause { why, length: pause });
+        }
         tokio::time::sleep(pause).await;
         self.round += 1;
         let failures = std::mem::take(&mut self.failures);

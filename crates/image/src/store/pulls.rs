@@ -85,7 +85,7 @@ mod tests {
         }
         store.end_pull(&two).unwrap();
         store.end_pull(&two).unwrap();
-        assert_eq!(store.begun_pulls(hour).unwrap(), [one.clone()]);
+        assert_eq!(store.begun_pulls(hour).unwrap(), std::slice::from_ref(&one));
         assert_eq!(store.begun_pulls(Duration::ZERO).unwrap(), []);
         assert_eq!(store.begun_pulls(hour).unwrap(), []);
     }

@@ -3434,7 +3434,7 @@ pub struct PullImageRequest {
 /// What happens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PullImageResponse {
-    #[prost(oneof = "pull_image_response::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "pull_image_response::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<pull_image_response::Message>,
 }
 /// Nested message and enum types in `PullImageResponse`.
@@ -3450,6 +3450,9 @@ pub mod pull_image_response {
         /// The image is there and can be used.
         #[prost(message, tag = "3")]
         Pulled(super::ImagePulled),
+        /// The registry has failed, and is asked again.
+        #[prost(message, tag = "4")]
+        Paused(super::RegistryPaused),
     }
 }
 /// An image is asked for, or given.
@@ -3467,6 +3470,16 @@ pub struct TransferBegun {
     /// The tag; "" of a name with a digest.
     #[prost(string, tag = "4")]
     pub tag: ::prost::alloc::string::String,
+}
+/// A registry, or each host of it, has failed, and is asked again after a pause.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegistryPaused {
+    /// Which host, and what it has said.
+    #[prost(string, tag = "1")]
+    pub why: ::prost::alloc::string::String,
+    /// How long the pause is, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub wait_ms: u64,
 }
 /// An image is there and can be used.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3506,7 +3519,7 @@ pub struct PushImageRequest {
 /// What happens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PushImageResponse {
-    #[prost(oneof = "push_image_response::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "push_image_response::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<push_image_response::Message>,
 }
 /// Nested message and enum types in `PushImageResponse`.
@@ -3522,6 +3535,9 @@ pub mod push_image_response {
         /// The registry has it.
         #[prost(message, tag = "3")]
         Pushed(super::ImagePushed),
+        /// The registry has failed, and is asked again.
+        #[prost(message, tag = "4")]
+        Paused(super::RegistryPaused),
     }
 }
 /// The registry has it.

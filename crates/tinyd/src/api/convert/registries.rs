@@ -2,7 +2,8 @@
 
 use tinyd_core::{Error, Result};
 use tinyd_engine::api::{
-    Credentials, ImagePulled, ImagePushed, Login, PullRequest, PushRequest, Reference, TransferEvent,
+    Credentials, ImagePulled, ImagePushed, Login, PullRequest, PushRequest, Reference, RegistryPaused,
+    TransferEvent,
 };
 
 use super::required;
@@ -51,6 +52,7 @@ pub(in crate::api) fn pull_event(event: TransferEvent) -> pb::PullImageResponse 
     let message = match event {
         TransferEvent::Begun(reference) => Some(Message::Begun(begun(&reference))),
         TransferEvent::Progress(progress) => Some(Message::Progress(progress.into())),
+        TransferEvent::Paused(paused) => Some(Message::Paused(paused.into())),
         TransferEvent::Pulled(pulled) => Some(Message::Pulled(pulled.into())),
         TransferEvent::Pushed(_) => None,
     };
@@ -63,6 +65,7 @@ pub(in crate::api) fn push_event(event: TransferEvent) -> pb::PushImageResponse 
     let message = match event {
         TransferEvent::Begun(reference) => Some(Message::Begun(begun(&reference))),
         TransferEvent::Progress(progress) => Some(Message::Progress(progress.into())),
+        TransferEvent::Paused(paused) => Some(Message::Paused(paused.into())),
         TransferEvent::Pushed(pushed) => Some(Message::Pushed(pushed.into())),
         TransferEvent::Pulled(_) => None,
     };
@@ -76,6 +79,13 @@ fn begun(reference: &Reference) -> pb::TransferBegun {
         repository: reference.repository().to_owned(),
         // What a digest names is not asked for by tag.
         tag: reference.tag().filter(|_| reference.digest().is_none()).unwrap_or_default().to_owned(),
+    }
+}
+
+impl From<RegistryPaused> for pb::RegistryPaused {
+    fn from(paused: RegistryPaused) -> Self {
+        let wait_ms = u64::try_from(paused.length.as_millis()).unwrap_or(u64::MAX);
+        pb::RegistryPaused { why: paused.why, wait_ms }
     }
 }
 

@@ -12,7 +12,7 @@ use tinyd_core::{Error, Result as Checked};
 
 use super::shown_id;
 use crate::{
-    cli::{failure::Result, output},
+    cli::{failure::Result, output, text::printable},
     pb,
 };
 
@@ -96,6 +96,22 @@ impl Progress {
             Shown::Json => json(&Line { id, status, current: None, total: None })?,
             Shown::Lines | Shown::Bars(..) if id.is_empty() => say(status),
             Shown::Lines | Shown::Bars(..) => say(&format!("{id}: {status}")),
+        }
+        Ok(())
+    }
+
+    /// Tells that a registry has failed, and when it is asked again. Nobody who waits quietly is told.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(super) fn pause(&mut self, paused: &pb::RegistryPaused) -> Result<()> {
+        let line = retrying(paused);
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Json => json(&Line { id: "", status: &line, current: None, total: None })?,
+            Shown::Lines => say(&line),
+            // The bars go on below it.
+            Shown::Bars(_, all) => all.suspend(|| say(&line)),
         }
         Ok(())
     }
@@ -221,7 +237,11 @@ fn draw(bar: &ProgressBar, progress: &pb::ImageProgress, word: &'static str, see
 
 fn say(line: &str) {
     // A closed stderr cannot be told about.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+}
+
+fn retrying(paused: &pb::RegistryPaused) -> String {
+    format!("Retrying in {} s: {}", paused.wait_ms.div_ceil(1000), paused.why)
 }
 
 /// A line of JSON on standard output.
@@ -278,6 +298,13 @@ mod tests {
         assert!(Progress::new(Way::Load, None, true).unwrap().is_quiet());
         let error = Progress::new(Way::Load, Some("yaml"), false).unwrap_err();
         assert_eq!(error.field(), Some("--format"));
+    }
+
+    #[test]
+    fn a_pause_is_told_in_whole_seconds_and_one_at_least() {
+        let of = |wait_ms| retrying(&pb::RegistryPaused { why: "a.example: 503".into(), wait_ms });
+        assert_eq!(of(300), "Retrying in 1 s: a.example: 503");
+        assert_eq!(of(2001), "Retrying in 3 s: a.example: 503");
     }
 
     #[test]

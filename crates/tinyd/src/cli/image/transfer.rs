@@ -10,6 +10,7 @@ use crate::{
         failure::{Result, warn},
         output, registry,
         remote::{Remote, answer},
+        text::{printable, printable_lines},
     },
     client, pb,
 };
@@ -73,6 +74,7 @@ pub(in crate::cli) async fn pull(
                 progress.begin(if begun.tag.is_empty() { &begun.reference } else { &begun.tag }, &status)?;
             }
             Some(Message::Progress(step)) => progress.tell(&step)?,
+            Some(Message::Paused(paused)) => progress.pause(&paused)?,
             Some(Message::Pulled(pulled)) => {
                 progress.end();
                 arrived(&pulled, &progress, told)?;
@@ -100,6 +102,7 @@ pub(in crate::cli) async fn push(
                 progress.begin("", &format!("The push refers to repository [{}]", repository(&begun)))?;
             }
             Some(Message::Progress(step)) => progress.tell(&step)?,
+            Some(Message::Paused(paused)) => progress.pause(&paused)?,
             Some(Message::Pushed(pushed)) => {
                 progress.end();
                 gone(&pushed, &progress)?;
@@ -133,11 +136,15 @@ fn arrived(image: &pb::ImagePulled, progress: &Progress, told: Told) -> Result<(
     }
     warn(notes);
     if progress.is_quiet() {
-        return if told == Told::Data { output::print(&format!("{reference}\n")) } else { Ok(()) };
+        return if told == Told::Data {
+            output::print(&format!("{}\n", printable(reference)))
+        } else {
+            Ok(())
+        };
     }
-    let lines = format!("Digest: {digest}\nStatus: {status}\n");
+    let lines = format!("{}\n", printable_lines(&format!("Digest: {digest}\nStatus: {status}")));
     match told {
-        Told::Data => output::print(&format!("{lines}{reference}\n")),
+        Told::Data => output::print(&format!("{lines}{}\n", printable(reference))),
         Told::Talk => {
             let _ = io::stderr().lock().write_all(lines.as_bytes());
             Ok(())
@@ -151,8 +158,8 @@ fn gone(image: &pb::ImagePushed, progress: &Progress) -> Result<()> {
         return json(&Pushed { status: "Pushed", digest, size: *size_bytes, reference });
     }
     output::print(&match progress.is_quiet() {
-        true => format!("{reference}\n"),
-        false => format!("{tag}: digest: {digest} size: {size_bytes}\n"),
+        true => format!("{}\n", printable(reference)),
+        false => format!("{}\n", printable(&format!("{tag}: digest: {digest} size: {size_bytes}"))),
     })
 }
 
