@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod commit;
 mod daemon;
+mod exchange;
 mod faults;
 mod harness;
 mod health;

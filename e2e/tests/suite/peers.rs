@@ -298,8 +298,8 @@ pub(crate) fn containerd() -> Peer {
     peer
 }
 
-/// docker with a runtime, and with the image imported.
-fn docker(runtime: &str) -> Peer {
+/// docker with a containerd of its own, a runtime by name, and an image `bb` of busybox.
+pub(crate) fn docker(runtime: &str) -> Peer {
     let mut peer = containerd();
     let runtimes = r#"{"runtimes":{"tinyrun":{"path":"@TINYRUN@"},"crun":{"path":"/usr/bin/crun"}},"default-runtime":"@DEFAULT@","cgroup-parent":"/@ID@-peer"}"#;
     peer.file("daemon.json", &runtimes.replace("@DEFAULT@", runtime));
