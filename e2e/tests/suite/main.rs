@@ -9,6 +9,7 @@ mod commit;
 mod daemon;
 mod exchange;
 mod faults;
+mod full;
 mod harness;
 mod health;
 mod images;
