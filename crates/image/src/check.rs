@@ -12,7 +12,8 @@ use crate::{
     assemble::{self, assemble},
     config::chain_ids,
     digest::Digest,
-    images::Images,
+    document::MANIFEST_MAX_BYTES,
+    images::{Arrival, Images},
     progress::nobody,
     store::{ImageRecord, Lease, Store},
     tree,
@@ -142,16 +143,44 @@ impl Check<'_> {
             self.found(&of, what, self.look.repair, repaired(self.look, "written again"));
         }
         for (path, why) in self.store.unreadable_images()? {
-            let is_known = |id: &Digest| self.images.list().iter().any(|record| record.id == *id);
-            if named(&path, ".json").is_some_and(|id| is_known(&id)) {
+            let id = named(&path, ".json");
+            if id.as_ref().is_some_and(|id| self.images.list().iter().any(|record| record.id == *id)) {
                 continue;
             }
             let of = format!("record {path:?}");
-            if self.look.repair {
-                tree::remove(&path)?;
+            let found = match &id {
+                Some(id) => self.store.manifests_of(id)?,
+                None => Vec::new(),
+            };
+            if found.is_empty() {
+                if self.look.repair {
+                    tree::remove(&path)?;
+                }
+                let remedy = repaired(self.look, "removed");
+                self.found(&of, why, self.look.repair, format!("{remedy}; {BRING_AGAIN}"));
+                continue;
             }
-            let remedy = repaired(self.look, "removed");
-            self.found(&of, why, self.look.repair, format!("{remedy}; {BRING_AGAIN}"));
+            if self.look.repair {
+                self.find_again(id.as_ref(), found)?;
+            }
+            let done = "written again without the image's names, which `tinyd tag` gives";
+            self.found(&of, why, self.look.repair, repaired(self.look, done));
+        }
+        Ok(())
+    }
+
+    /// Writes down an image whose documents are there.
+    fn find_again(&self, id: Option<&Digest>, manifests: Vec<Digest>) -> Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        for manifest in manifests {
+            self.images.arrive(Arrival {
+                id: id.clone(),
+                manifest,
+                index: None,
+                names: Vec::new(),
+                pinned: None,
+                at_unix_nanos: tinyd_core::time::unix_nanos(std::time::SystemTime::now()),
+            })?;
         }
         Ok(())
     }
@@ -342,8 +371,24 @@ fn told(record: &ImageRecord) -> String {
 }
 
 impl Store {
+    /// The manifests of a configuration, found by reading every content that may be one.
+    fn manifests_of(&self, id: &Digest) -> Result<Vec<Digest>> {
+        let mut all = Vec::new();
+        for digest in self.all_blobs()? {
+            if self.blob_size(&digest).is_none_or(|size| size > MANIFEST_MAX_BYTES) {
+                continue;
+            }
+            if let Ok((manifest, _)) = assemble::read(self, &digest)
+                && manifest.config.digest == *id
+            {
+                all.push(digest);
+            }
+        }
+        Ok(all)
+    }
+
     /// Records of images that cannot be read, and why.
-    fn unreadable_images(&self) -> Result<Vec<(PathBuf, String)>> {
+    pub(crate) fn unreadable_images(&self) -> Result<Vec<(PathBuf, String)>> {
         let is_record = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
         let paths = self.entries("images")?.into_iter().filter(is_record);
         let tried = paths.map(|path| {
@@ -523,6 +568,25 @@ mod tests {
         fs::write(store.place("images").join(format!("sha256-{}.json", lost.hex())), "{").unwrap();
         let (what, is_right) = found(&made);
         assert!(is_right && what.matches("nothing that the store knows").count() == 4, "{what}");
+    }
+
+    #[test]
+    fn an_image_whose_record_is_lost_is_kept_and_found_again() {
+        let scratch = Scratch::new("check-lost");
+        let (store, made) = (&scratch.store, made(&scratch));
+        let id = made.images.find("", "app").unwrap().id;
+        fs::write(store.place("images").join(format!("sha256-{}.json", id.hex())), "{").unwrap();
+        // The next daemon does not know it, and must not take its content for nobody's.
+        let (images, damaged) = Images::open(store.clone()).unwrap();
+        assert_eq!((images.list().len(), damaged.len()), (0, 1));
+        let error = crate::gc::collect(&images, BTreeSet::new).unwrap_err();
+        assert!(error.message().contains("system check"), "{error}");
+        assert_eq!(store.all_blobs().unwrap().len(), 4);
+        let (what, is_right) = found(&Made { images, ..made });
+        assert!(is_right, "{what}");
+        let (images, _) = Images::open(store.clone()).unwrap();
+        assert_eq!(images.find("", &id.to_string()).unwrap().manifests.len(), 1);
+        assert_eq!(crate::gc::collect(&images, BTreeSet::new).unwrap(), crate::gc::Collected::default());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tinyd_core::Result;
+use tinyd_core::{Error, Kind, Result};
 
 use crate::{
     assemble,
@@ -40,6 +40,11 @@ pub fn collect(images: &Images, held: impl FnOnce() -> BTreeSet<Digest>) -> Resu
     let mut doomed = Vec::new();
     // The images first: one that arrives has its lease until it is written down.
     images.with_all(|records| {
+        if let Some((path, why)) = store.unreadable_images()?.into_iter().next() {
+            let message =
+                format!("the record {path:?} of an image cannot be read: {why}: see tinyd system check");
+            return Err(Error::new(Kind::Internal, message));
+        }
         let pinned = store.pinned();
         let held = held();
         let mut needed = needed(store, records)?;

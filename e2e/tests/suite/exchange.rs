@@ -76,6 +76,14 @@ fn skopeo_copies_what_we_save_and_we_load_what_it_writes() {
                 (&layers, &json!("front"))
             );
         }
+        // We write such a directory too, and read theirs.
+        sandbox.ok(&["save", "--format", "oci-dir", "-o", &format!("{dir}/ours{number}"), image]);
+        let name = image.split_once(':').unwrap().1;
+        skopeo(&format!("copy oci:ours{number}:{name} oci:again{number}:it"));
+        for from in [format!("ours{number}"), format!("again{number}")] {
+            let loaded = sandbox.ok(&["load", "-q", "-i", &format!("{dir}/{from}")]);
+            assert_eq!(facts(&sandbox, loaded.rsplit_once(' ').unwrap().1).0, id, "{from}: {loaded}");
+        }
         // And back, in every form and however its layers are packed.
         for (form, options) in [
             ("docker-archive:back.tar:back:1", ""),
@@ -105,6 +113,13 @@ fn skopeo_copies_what_we_save_and_we_load_what_it_writes() {
         let caps = sandbox.host().sh(&format!("getcap -n {bundle}/rootfs/ping")).expect_ok();
         assert!(caps.stdout.contains("cap_net_raw=ep"), "{caps:?}");
     }
+    sandbox.error(
+        1,
+        &["save", "--format", "oci-dir", "-o", &format!("{dir}/ours0"), "app:1"],
+        &["--output", "it is there"],
+    );
+    sandbox.error(1, &["save", "--format", "oci-dir", "app:1"], &["--output", "no directory"]);
+    sandbox.error(1, &["load", "-i", &format!("{dir}/bundle0")], &["--input", "without an index.json"]);
     sandbox.ok(&["rm", "c"]);
 }
 

@@ -148,6 +148,17 @@ fn a_check_finds_what_is_damaged_and_puts_right_what_can_be() {
     sandbox.start_daemon();
     assert_eq!(check(&sandbox, &[]), (0, Vec::new()));
 
+    // A daemon that cannot read an image's record keeps its content, and finds it again.
+    let id = sandbox.json(&["image", "inspect", "app"])[0]["Id"].as_str().unwrap().to_owned();
+    sandbox.kill_daemon();
+    fs::write(only(root.join("images"), ".json"), "{").unwrap();
+    sandbox.start_daemon();
+    sandbox.error(1, &["image", "prune", "-f"], &["cannot be read", "system check"]);
+    assert_eq!((sandbox.ok(&["images", "-q"]), check(&sandbox, &[]).0), (String::new(), 1));
+    assert_eq!(check(&sandbox, &["--repair"]).0, 0);
+    sandbox.ok(&["tag", &id, "app"]);
+    assert_eq!(check(&sandbox, &[]), (0, Vec::new()));
+
     // A content comes again with its image, and not before.
     let blobs = fs::read_dir(root.join("blobs/sha256")).unwrap().flatten();
     let packed = blobs.map(|entry| entry.path()).max_by_key(|path| path.metadata().unwrap().len()).unwrap();

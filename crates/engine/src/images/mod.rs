@@ -60,7 +60,9 @@ impl Shelf {
     pub(crate) fn open(root: &Path) -> Result<Shelf> {
         let (images, damaged) = Images::open(Store::open(root)?)?;
         for line in damaged {
-            tracing::error!("the record of an image cannot be read; it is as if it were not there: {line}");
+            tracing::error!(
+                "the record of an image cannot be read; it is as if it were not there, and nothing is collected until `tinyd system check --repair`: {line}"
+            );
         }
         Ok(Shelf { images, facts: Mutex::default(), collecting: Mutex::default() })
     }

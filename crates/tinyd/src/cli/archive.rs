@@ -139,6 +139,11 @@ pub(super) enum Sent<E> {
 }
 
 impl Source {
+    /// An archive that is made on its way.
+    pub(super) fn new(field: &'static str, archive: Box<dyn Read + Send>, total_bytes: u64) -> Source {
+        Source { archive, total_bytes, field }
+    }
+
     /// The requests of a call: `open`, and a `piece` for every part of the archive.
     pub(super) fn requests<R: Send + 'static>(
         self,

@@ -1,9 +1,14 @@
 //! `tinyd load`, `tinyd image load`.
 
+use std::path::Path;
+
 use clap::Args;
 use serde::Serialize;
 
-use super::progress::{Progress, Way, json};
+use super::{
+    layout,
+    progress::{Progress, Way, json},
+};
 use crate::{
     cli::{
         archive::{self, Sent, Source},
@@ -19,10 +24,10 @@ use crate::{
 /// Load images from an archive: of 'docker save', 'podman save' or skopeo, packed or not
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  tinyd load -i redis.tar.gz\n  docker save redis:7 | tinyd load\n\nReads standard input when there is no -i."
+    after_help = "Examples:\n  tinyd load -i redis.tar.gz\n  docker save redis:7 | tinyd load\n  skopeo copy docker://redis:7 oci:layout:redis && tinyd load -i layout\n\nReads standard input when there is no -i."
 )]
 pub(in crate::cli) struct Load {
-    /// The archive
+    /// The archive, or a directory that is an OCI layout
     #[arg(short, long, value_name = "FILE")]
     input: Option<String>,
     /// Which image of an archive for several platforms: linux/arm64 [default: the daemon's own]
@@ -48,7 +53,13 @@ struct Loaded<'a> {
 impl Verb for Load {
     fn run(self, globals: &Globals) -> Result<u8> {
         let progress = Progress::new(Way::Load, self.format.as_deref(), self.quiet)?;
-        let archive = archive::open("--input", self.input.as_deref())?;
+        let archive = match self.input.as_deref().map(Path::new).filter(|path| path.is_dir()) {
+            Some(dir) => {
+                let (packer, total_bytes) = layout::pack(dir)?;
+                Source::new("--input", Box::new(packer), total_bytes)
+            }
+            None => archive::open("--input", self.input.as_deref())?,
+        };
         let platform = self.platform.unwrap_or_default();
         globals.online(async move |remote| load(&remote, archive, platform, progress).await)
     }

@@ -4,6 +4,7 @@ mod filter;
 pub(super) mod history;
 pub(super) mod import;
 pub(super) mod inspect;
+mod layout;
 pub(super) mod load;
 pub(super) mod ls;
 pub(super) mod progress;
