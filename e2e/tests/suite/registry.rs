@@ -3,13 +3,20 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use serde_json::{Value, json};
-use tinyd_e2e::{Background, Dam, PASSWORD, Recipe, Registry, Sandbox, USER, archive_for, busybox, wait_for};
+use tinyd_e2e::{
+    Background, Dam, Options, PASSWORD, Recipe, Registry, Sandbox, USER, archive_for, busybox, wait_for,
+};
 
 const HOST_ARCH: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
 
 /// A host with a daemon, and with a registry that it trusts.
 fn world() -> (Sandbox, Registry) {
-    let mut sandbox = Sandbox::new();
+    world_with(&[])
+}
+
+/// The same with more arguments for the daemon.
+fn world_with(daemon_args: &[&str]) -> (Sandbox, Registry) {
+    let mut sandbox = Sandbox::with(Options { daemon_args, ..Options::default() });
     sandbox.own_etc();
     let registry = Registry::start(&sandbox, 5000);
     registry.trust(&sandbox, &[]);
@@ -62,7 +69,8 @@ fn line_of<'a>(text: &'a str, begin: &str) -> &'a str {
 
 #[test]
 fn what_is_pushed_is_what_is_pulled_with_the_same_digest_on_both_sides() {
-    let (sandbox, registry) = world();
+    // It says all that it can, and no secret.
+    let (sandbox, registry) = world_with(&["--log-level", "trace"]);
     let name = registry.name("team/app:1");
     sandbox.ok(&["load", "-q", "-i", &marked(&sandbox, HOST_ARCH, "first")]);
     sandbox.ok(&["tag", "made", &name]);
@@ -111,6 +119,7 @@ fn what_is_pushed_is_what_is_pulled_with_the_same_digest_on_both_sides() {
     assert_eq!(sandbox.ok(&["logout", &registry.host]), format!("Not logged in to {}", registry.host));
     sandbox.error(1, &["pull", &name], &["401", "tinyd login"]);
     let log = sandbox.daemon_log();
+    assert!(log.contains(" DEBUG "), "{log}");
     assert!(!log.contains("horse") && !log.contains("d2hvOmNvcnJlY3Q"), "{log}");
 }
 
