@@ -269,4 +269,25 @@ pub(crate) mod tests {
             assert!(scratch.store.all_layers().unwrap().is_empty());
         }
     }
+
+    #[test]
+    fn a_zstd_archive_says_how_much_memory_it_wants_and_does_not_get_more() {
+        let packed = |window_log: u32| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window_log).unwrap();
+            let tar = archive("a", b"hello");
+            std::io::Write::write_all(&mut encoder, &tar).unwrap();
+            // Before the end: else the window shrinks to what there is.
+            std::io::Write::flush(&mut encoder).unwrap();
+            (encoder.finish().unwrap(), Digest::of(&tar))
+        };
+        let scratch = Scratch::new("window");
+        let applied = |window_log: u32| {
+            let (packed, diff_id) = packed(window_log);
+            apply(&scratch.store, &mut &*packed, Compression::Zstd, &diff_id, &rules(9)).map(drop)
+        };
+        applied(ZSTD_WINDOW_LOG_MAX).unwrap();
+        let error = applied(ZSTD_WINDOW_LOG_MAX + 1).unwrap_err();
+        assert!(error.message().contains("too much memory"), "{error}");
+    }
 }

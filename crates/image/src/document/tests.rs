@@ -63,6 +63,8 @@ fn what_is_ambiguous_too_large_or_foreign_is_refused() {
         value["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
     });
     assert_eq!(foreign.kind(), Kind::Unsupported);
+    let many = json!({ "schemaVersion": 2, "manifests": vec![descriptor(media::OCI_MANIFEST, 1); 4097] });
+    assert!(parse(&many).unwrap_err().message().contains("4097 images: at most 4096"));
     let long = vec![b' '; usize::try_from(MANIFEST_MAX_BYTES).unwrap() + 1];
     assert!(Document::parse(&long, "").unwrap_err().message().contains("at most"));
 }

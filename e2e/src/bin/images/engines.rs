@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tinyd_e2e::{Host, Sandbox, bin_dir};
+use tinyd_e2e::{Host, Options, Sandbox, bin_dir};
 
 use crate::Failure;
 
@@ -25,28 +25,40 @@ pub(crate) struct Engine {
 }
 
 /// All engines and the registry.
-pub(crate) struct World {
+pub(crate) struct World<'a> {
     pub(crate) engines: Vec<Engine>,
     pub(crate) registry: String,
-    host: Host,
+    /// Where all of them run.
+    host: &'a Host,
     work: PathBuf,
     daemons: Vec<Child>,
 }
 
-impl World {
+/// A host with the daemon that is measured.
+pub(crate) fn sandbox() -> Sandbox {
+    let mut sandbox = Sandbox::without_daemon(Options::default());
+    // docker and podman refuse v1 hierarchies with an empty v2 beside them.
+    let view = "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified";
+    let _ = sandbox.host().sh(view).expect_ok();
+    sandbox.start_daemon();
+    sandbox
+}
+
+impl World<'_> {
     /// Starts the registry and every engine that the machine has.
     ///
     /// # Errors
     /// What cannot be started.
-    pub(crate) fn new(sandbox: &Sandbox) -> Result<World, Failure> {
+    pub(crate) fn new(sandbox: &Sandbox) -> Result<World<'_>, Failure> {
         let work = sandbox.dir().join("bench");
         fs::create_dir_all(&work)?;
-        // docker and podman refuse v1 hierarchies with an empty v2 beside them.
-        let host = Host::new();
-        let _ =
-            host.sh("! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified").expect_ok();
-        let mut world =
-            World { engines: Vec::new(), registry: String::new(), host, work, daemons: Vec::new() };
+        let mut world = World {
+            engines: Vec::new(),
+            registry: String::new(),
+            host: sandbox.host(),
+            work,
+            daemons: Vec::new(),
+        };
         world.start_registry()?;
         world.add_tinyd(sandbox);
         world.add_podman()?;
@@ -80,7 +92,12 @@ impl World {
         Ok(dir.display().to_string())
     }
 
-    fn start(&mut self, name: &str, argv: &[&str], ready: impl Fn(&World) -> bool) -> Result<(), Failure> {
+    fn start(
+        &mut self,
+        name: &str,
+        argv: &[&str],
+        ready: impl Fn(&World<'_>) -> bool,
+    ) -> Result<(), Failure> {
         let log = fs::File::create(self.work.join(format!("{name}.log")))?;
         let mut command = self.host.command(argv);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

