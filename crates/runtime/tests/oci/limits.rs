@@ -11,7 +11,8 @@ use crate::driver::{Bundle, Said};
 
 fn running(name: &str) -> Bundle {
     let mut bundle = Bundle::new(name).args(&["sleep", "1000"]);
-    bundle.spec["linux"]["resources"]["cpu"] = json!({ "quota": 40000, "period": 100_000, "shares": 512 });
+    bundle.spec["linux"]["resources"]["cpu"] =
+        json!({ "quota": 40000, "period": 100_000, "shares": 512, "cpus": "0", "mems": "0" });
     bundle.spec["linux"]["resources"]["memory"] = json!({ "limit": 64 << 20 });
     bundle.write();
     bundle.tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
@@ -79,6 +80,16 @@ fn events_tell_what_is_used_until_the_end() {
     assert_eq!(stats["data"]["pids"]["current"], 1);
     assert_eq!(stats["data"]["memory"]["usage"]["limit"], 64 << 20);
     assert!(stats["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+    assert_eq!(stats["data"]["cpuset"]["cpus"], json!([0]));
+    assert_eq!(stats["data"]["cpuset"]["mems"], json!([0]));
+    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        assert_eq!(stats["data"]["cpuset"]["sched_relax_domain_level"], -1);
+        let usage = &stats["data"]["cpu"]["usage"];
+        let all = usage["percpu"].as_array().unwrap().len();
+        for name in ["percpu_kernel", "percpu_user"] {
+            assert_eq!(usage[name].as_array().map(Vec::len), Some(all), "{name}: {usage}");
+        }
+    }
     bundle.tinyrun(&["events", "--interval", "5", &bundle.id]).fails(1, "--interval: ");
     let records = bundle.dir.join("records");
     let mut following = Command::new(crate::driver::tinyrun())
