@@ -33,6 +33,9 @@ pub(super) enum Missing {
     Ignore,
 }
 
+/// The field of the weights of single disks.
+pub(super) const WEIGHT_DEVICE: &str = "linux.resources.blockIO.weightDevice";
+
 /// Settings in the making.
 #[derive(Default)]
 struct Settings(Vec<Setting>);
@@ -183,7 +186,7 @@ fn v1_block(out: &mut Settings, block: &oci::BlockIo) {
     }
     for device in &block.weight_device {
         let at = format!("{}:{}", device.major, device.minor);
-        let field = "linux.resources.blockIO.weightDevice";
+        let field = WEIGHT_DEVICE;
         if let Some(weight) = device.weight.filter(|weight| *weight > 0) {
             out.push("blkio", "blkio.bfq.weight_device", field, format!("{at} {weight}"));
         }
@@ -349,7 +352,7 @@ fn v2_block(out: &mut Settings, block: &oci::BlockIo) {
     for device in &block.weight_device {
         if let Some(weight) = device.weight.filter(|weight| *weight > 0) {
             let value = format!("{}:{} {weight}", device.major, device.minor);
-            out.push("io", "io.bfq.weight", "linux.resources.blockIO.weightDevice", value);
+            out.push("io", "io.bfq.weight", WEIGHT_DEVICE, value);
         }
     }
     for (_, key, field, devices) in throttles(block) {

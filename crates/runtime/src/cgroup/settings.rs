@@ -3,7 +3,7 @@
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::cgroup::Dir;
 
-use super::convert::{Missing, Setting};
+use super::convert::{Missing, Setting, WEIGHT_DEVICE};
 
 /// What could not be done and was not asked for by name, one line each.
 pub(super) type Warnings = Vec<String>;
@@ -39,9 +39,16 @@ pub(super) fn refused(setting: &Setting, error: &tinyd_sys::Error) -> Error {
         Some(libc::EINVAL | libc::ERANGE | libc::ENODEV | libc::EBUSY | libc::EOVERFLOW) => {
             Kind::InvalidArgument
         }
+        Some(libc::EOPNOTSUPP) => Kind::Unsupported,
         _ => Kind::Internal,
     };
-    Error::new(kind, tinyd_core::error::chain(error)).of_field(setting.field)
+    let hint = match error.errno() {
+        Some(libc::EOPNOTSUPP) if setting.field == WEIGHT_DEVICE => {
+            ": nothing schedules that disk by weight (bfq does)"
+        }
+        _ => "",
+    };
+    Error::new(kind, tinyd_core::error::chain(error) + hint).of_field(setting.field)
 }
 
 /// The number of a line `key number`; 0 when there is none.

@@ -195,6 +195,17 @@ fn v2_fits_settings_to_the_kernel() {
     assert_eq!(fake.read("c/io.weight"), "default 10000");
     assert_eq!(fake.read("c/memory.max"), "8192");
     assert!(warnings.is_empty(), "{warnings:?}");
+    // A disk's own weight has the same scale; leaves have none on v2.
+    let of_disk =
+        resources(r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0,"weight":10,"leafWeight":7}]}}"#);
+    group.apply(&of_disk, &mut warnings).unwrap();
+    assert_eq!(fake.read("c/io.weight").lines().next(), Some("8:0 1"));
+
+    let with_bfq = fake.with(&[("c/io.bfq.weight", "default 100")]);
+    group.apply(&asked, &mut warnings).unwrap();
+    assert_eq!(with_bfq.read("c/io.bfq.weight"), "1000");
+    group.apply(&of_disk, &mut warnings).unwrap();
+    assert_eq!(with_bfq.read("c/io.bfq.weight"), "8:0 10");
 }
 
 fn filter(json: &str) -> Result<devices::Filter> {

@@ -1,7 +1,10 @@
 //! Each limit of the specification in the kernel's own files, as a configuration says it and as `update` changes it. What this host's
 //! hierarchy does not have is an error or a warning that names it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
@@ -32,11 +35,18 @@ impl Bundle {
         self.tinyrun(&["run", "-d", "--bundle", self.dir.to_str().unwrap(), &self.id])
     }
 
-    /// A file of its cgroup: of this controller's hierarchy, or of the one on v2.
-    fn file(&self, controller: &str, file: &str) -> String {
+    /// Where a file of its cgroup is: of this controller's hierarchy, or of the one on v2.
+    fn path(&self, controller: &str, file: &str) -> PathBuf {
         let hierarchy = if is_v2() { "" } else { controller };
-        let path =
-            Path::new("/sys/fs/cgroup").join(hierarchy).join(format!("tinyrun-{}", self.id)).join(file);
+        Path::new("/sys/fs/cgroup").join(hierarchy).join(format!("tinyrun-{}", self.id)).join(file)
+    }
+
+    fn has_file(&self, controller: &str, file: &str) -> bool {
+        self.path(controller, file).exists()
+    }
+
+    fn file(&self, controller: &str, file: &str) -> String {
+        let path = self.path(controller, file);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         text.trim_end().to_owned()
     }
@@ -106,6 +116,60 @@ fn every_limit_is_in_the_kernels_files() {
     assert!(said.err.contains("warning: linux.resources.memory.kernel is ignored"), "{said:?}");
     for field in ["memory.kernelTCP", "memory.swappiness", "memory.disableOOMKiller"] {
         assert_eq!(said.err.contains(&format!("{field} is ignored")), is_v2(), "{field}: {said:?}");
+    }
+}
+
+/// Which file has weights depends on the kernel: a container without any shows it.
+#[test]
+fn weights_of_disks_where_the_kernel_has_them() {
+    let (disk, major, minor) = disk();
+    let plain = Bundle::limited("weights-none", json!({}));
+    plain.run_on().says("");
+    let (controller, files) = if is_v2() {
+        ("io", &["io.bfq.weight", "io.weight"][..])
+    } else {
+        ("blkio", &["blkio.bfq.weight"][..])
+    };
+    let here = files.iter().copied().find(|file| plain.has_file(controller, file));
+    let wanted = match here {
+        // 10 to 1000 become 1 to 10000.
+        Some("io.weight") => ["default 2930", "default 3940"],
+        Some("io.bfq.weight") => ["default 300", "default 400"],
+        _ => ["300", "400"],
+    };
+    let bundle = Bundle::limited("weights", json!({ "blockIO": { "weight": 300 } }));
+    let said = bundle.run_on();
+    let Some(file) = here else {
+        return said.fails(1, "linux.resources.blockIO.weight: ");
+    };
+    said.says("");
+    bundle.has(&[(controller, file, wanted[0])]);
+    let update = |block: Value| {
+        let change = json!({ "blockIO": block }).to_string();
+        bundle.tinyrun_reading(&change, &["update", "-r", "-", &bundle.id])
+    };
+    update(json!({ "weight": 400 })).says("");
+    bundle.has(&[(controller, file, wanted[1])]);
+    update(json!({ "weight": 1001 })).fails(1, "linux.resources.blockIO.weight: ");
+    bundle.has(&[(controller, file, wanted[1])]);
+
+    let said = update(json!({ "weightDevice": [{ "major": major, "minor": minor, "weight": 500 }] }));
+    let scheduler = fs::read_to_string(format!("/sys/dev/block/{disk}/queue/scheduler")).unwrap_or_default();
+    if file.contains("bfq") && scheduler.contains("[bfq]") {
+        said.says("");
+        let of_device = if is_v2() { file } else { "blkio.bfq.weight_device" };
+        bundle.has(&[(controller, of_device, &format!("{disk} 500"))]);
+    } else if said.code != 0 {
+        said.fails(1, "linux.resources.blockIO.weightDevice: ");
+        said.fails(1, "nothing schedules that disk by weight (bfq does)");
+    }
+
+    let leaf = Bundle::limited("weights-leaf", json!({ "blockIO": { "leafWeight": 200 } }));
+    let said = leaf.run_on();
+    if is_v2() {
+        assert!(said.err.contains("linux.resources.blockIO.leafWeight is ignored"), "{said:?}");
+    } else if !plain.has_file(controller, "blkio.leaf_weight") {
+        said.fails(1, "linux.resources.blockIO.leafWeight: blkio.leaf_weight = 200 cannot be set here");
     }
 }
 
