@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -62,6 +62,17 @@ pub fn read_limited(file: OwnedFd, limit_bytes: u64) -> Result<Vec<u8>> {
         ));
     }
     Ok(bytes)
+}
+
+/// Has the kernel begin to bring a part of a file to disk, without waiting for it (sync_file_range(2), `SYNC_FILE_RANGE_WRITE`). Nothing is
+/// promised: whoever needs the data on disk syncs, and has less to wait for then. A refusal changes nothing, and is not told.
+#[expect(unsafe_code, reason = "sync_file_range has no safe wrapper")]
+pub fn begin_writeback(file: BorrowedFd<'_>, offset: u64, length: u64) {
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
+    // SAFETY: sync_file_range takes a descriptor, which is borrowed for the call, and integers.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE);
+    }
 }
 
 /// What an open file is.

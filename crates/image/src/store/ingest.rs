@@ -10,7 +10,7 @@ use std::{
 
 use tinyd_core::{Error, Kind, Result};
 
-use super::{Store, file_name};
+use super::{Store, file_name, writeback::Writeback};
 use crate::{
     digest::{Digest, Hasher},
     document::Descriptor,
@@ -25,6 +25,7 @@ pub struct Ingest {
     path: PathBuf,
     file: File,
     have: u64,
+    writeback: Writeback,
     hasher: Hasher,
 }
 
@@ -47,7 +48,9 @@ impl Store {
             || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = open().map_err(|source| failed(format_args!("open({path:?})"), source))?;
         let hasher = Hasher::new(wanted.digest.algorithm());
-        let mut ingest = Ingest { store: self.clone(), wanted: wanted.clone(), path, file, have: 0, hasher };
+        let writeback = Writeback::default();
+        let mut ingest =
+            Ingest { store: self.clone(), wanted: wanted.clone(), path, file, have: 0, writeback, hasher };
         ingest.look_through()?;
         Ok(ingest)
     }
@@ -160,6 +163,7 @@ impl Ingest {
         self.file.write_all(bytes).map_err(|source| self.failed("write", source))?;
         self.hasher.update(bytes);
         self.have += bytes.len() as u64;
+        self.writeback.written(&self.file, self.have);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod lease;
 mod pulls;
 mod records;
 mod unnamed;
+mod writeback;
 
 use std::{
     fs::{DirBuilder, File},

@@ -10,7 +10,7 @@ use std::{
 
 use tinyd_core::{Error, Kind, Result};
 
-use super::{Lease, Store};
+use super::{Lease, Store, writeback::Writeback};
 use crate::{
     digest::{Algorithm, Digest, Hasher},
     document::Descriptor,
@@ -27,6 +27,7 @@ pub struct Unnamed {
     path: PathBuf,
     file: File,
     size: u64,
+    writeback: Writeback,
     hasher: Hasher,
     is_kept: bool,
 }
@@ -48,7 +49,8 @@ impl Store {
         let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = open().map_err(|source| failed(format_args!("open({path:?})"), source))?;
         let hasher = Hasher::new(algorithm);
-        Ok(Unnamed { store: self.clone(), path, file, size: 0, hasher, is_kept: false })
+        let writeback = Writeback::default();
+        Ok(Unnamed { store: self.clone(), path, file, size: 0, writeback, hasher, is_kept: false })
     }
 
     /// Takes away what the last daemon has not named.
@@ -71,6 +73,7 @@ impl Unnamed {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
+        self.writeback.written(&self.file, self.size);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ fn mount() -> impl Strategy<Value = Mount> {
 }
 
 fn port() -> impl Strategy<Value = Port> {
-    (option::of(1u32..), any::<u16>(), any::<u16>(), any::<bool>()).prop_map(|(ip, host, container, udp)| {
+    (option::of(1u32..), 1..=u16::MAX, 1..=u16::MAX, any::<bool>()).prop_map(|(ip, host, container, udp)| {
         Port {
             host_ip: ip.map(|ip| IpAddr::V4(Ipv4Addr::from(ip))),
             host,
