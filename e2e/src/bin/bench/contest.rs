@@ -97,10 +97,13 @@ impl Contest {
             let tar = format!("tar -C {image} -cf - . | {} import -q - bench:1", base.join(" "));
             let imported = Command::new("sh").args(["-c", &tar]).stdout(Stdio::null()).status()?;
             if imported.success() {
+                let cgroup = podman_cgroup();
                 let run = |options: &[&str]| {
                     // Limits that a machine without CAP_SYS_RESOURCE can have.
                     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
-                    let rest = [&["run", "--rm"], &limits[..], options, &["bench:1", "/bin/true"]].concat();
+                    let parent = ["--cgroup-parent", &cgroup];
+                    let rest =
+                        [&["run", "--rm"], &limits[..], &parent, options, &["bench:1", "/bin/true"]].concat();
                     fixed([base.clone(), words(&rest)].concat())
                 };
                 add("podman run (bridge)", run(&[]));
@@ -210,12 +213,23 @@ impl Contest {
         self.living.iter().map(of).collect()
     }
 
-    /// podman mounts its storage: nothing is removed below a mount.
+    /// podman mounts its storage: nothing is removed below a mount. Its cgroups stay when its containers go, and one on v2 keeps
+    /// everybody from mounting a hierarchy of v1.
     pub(crate) fn clean(&self) {
+        let line = format!(
+            "find /sys/fs/cgroup -depth -type d '(' -path '*{0}' -o -path '*{0}/*' ')' -exec rmdir {{}} ';'",
+            podman_cgroup()
+        );
+        let _ = Command::new("sh").args(["-c", &line]).stderr(Stdio::null()).status();
         for dir in ["podman/overlay", "podman"] {
             let _ = Command::new("umount").arg("-q").arg(self.work.join(dir)).stderr(Stdio::null()).status();
         }
     }
+}
+
+/// Where podman's cgroups are, in each hierarchy.
+fn podman_cgroup() -> String {
+    format!("/te-bench-{}-podman", std::process::id())
 }
 
 /// The bundle with the system call filter of an engine's default profile, as docker has written it for a container.
