@@ -1,10 +1,23 @@
 //! What is promised in docs/promises.md, told as it is measured: for the benches.
 
-use std::io::Write;
+use std::{io::Write, process::ExitCode};
 
 /// One line for whoever reads along.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// How a bench ends: well when all promises were kept.
+#[must_use]
+pub fn ending(kept: Result<bool, Box<dyn std::error::Error>>) -> ExitCode {
+    match kept {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Whether all were kept so far.

@@ -266,6 +266,7 @@ fn flow(mut from: TcpStream, mut to: TcpStream, left: Option<&AtomicU64>) {
                 if to.take_error().is_err() || is_closed(&to) {
                     return;
                 }
+                // Nobody tells when the test lets more through, and no test depends on how soon it is seen.
                 thread::sleep(Duration::from_millis(5));
                 continue;
             }

@@ -6,11 +6,11 @@
 mod contest;
 mod verbs;
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use tinyd_e2e::{
     Sandbox,
-    promises::{Promises, kib, middle, say},
+    promises::{Promises, ending, kib, middle, say},
 };
 
 use self::contest::{Contest, table};
@@ -19,14 +19,7 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(30);
-    match measure(rounds) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending(measure(rounds))
 }
 
 fn measure(rounds: usize) -> Result<bool, Failure> {

@@ -107,7 +107,7 @@ impl World<'_> {
             if begun.elapsed() > Duration::from_secs(60) {
                 return Err(format!("{name} does not come: {}/{name}.log", self.work.display()).into());
             }
-            // Nobody tells of it.
+            // Nobody tells when a daemon of somebody else's has come.
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())

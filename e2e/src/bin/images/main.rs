@@ -7,11 +7,11 @@
 mod engines;
 mod made;
 
-use std::{collections::BTreeMap, fs, io::Write, process::ExitCode};
+use std::{collections::BTreeMap, fs, process::ExitCode};
 
 use tinyd_e2e::{
     Sandbox,
-    promises::{Promises, kib, middle, say, shuffle},
+    promises::{Promises, ending, kib, middle, say, shuffle},
 };
 
 use self::{
@@ -28,23 +28,13 @@ const MANY: usize = 500;
 
 fn main() -> ExitCode {
     let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(5);
-    for needed in ["docker-registry", "skopeo"] {
-        if !installed(needed) {
-            let _ = writeln!(std::io::stderr(), "bench: {needed} is not installed");
-            return ExitCode::FAILURE;
-        }
-    }
-    match measure(rounds) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending(measure(rounds))
 }
 
 fn measure(rounds: usize) -> Result<bool, Failure> {
+    if let Some(missing) = ["docker-registry", "skopeo"].into_iter().find(|needed| !installed(needed)) {
+        return Err(format!("{missing} is not installed").into());
+    }
     let sandbox = engines::sandbox();
     let world = World::new(&sandbox)?;
     let outcome = with(&sandbox, &world, rounds);
