@@ -1,7 +1,7 @@
 //! The owner of a container: one task with one inbox, the only place where its state changes. Everybody else sends a message or
 //! watches the view.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tinyd_core::{
     ContainerId, Error, Event, Exit, Kind, Result, State,
@@ -188,7 +188,7 @@ impl Owner {
             (was, Some(State::Stopped { exit, .. })) if was.is_alive() => {
                 self.ended(exit).await;
                 if self.record.config.auto_remove {
-                    return self.remove_ended();
+                    return self.remove_ended().await;
                 }
             }
             // Freezing and thawing are asked by the owner alone, who knows by the answer; what is told of them here may be older.
@@ -198,20 +198,35 @@ impl Owner {
     }
 
     /// A container with `--rm` goes when it has ended.
-    fn remove_ended(&mut self) -> After {
+    async fn remove_ended(&mut self) -> After {
         self.live = None;
+        let doomed = self.retire_volumes().await;
         self.vanish();
         // Its client hears of the end now; the disk is slower. A crash meanwhile leaves a record of a container that has ended, which
         // the next daemon removes.
         let (inner, record) = (Arc::clone(&self.inner), Arc::clone(&self.record));
         let tasks = self.inner.tasks.clone();
         tasks.spawn_blocking(move || {
-            let removed = discard_files(&inner, &record.id).and_then(|()| volumes::remove_own(&inner, &record));
+            let removed = discard_files(&inner, &record.id).and_then(|()| volumes::delete(&doomed));
             if let Err(error) = removed {
                 tracing::warn!(container = %record.id.short(), %error, "remove the files of an ended container");
             }
         });
         After::Gone
+    }
+
+    /// Takes their names from the volumes that go with the container.
+    async fn retire_volumes(&self) -> Vec<PathBuf> {
+        // Most have none, and wait for no thread.
+        if self.record.own_volumes.is_empty() {
+            return Vec::new();
+        }
+        let (inner, record) = (Arc::clone(&self.inner), Arc::clone(&self.record));
+        let retired = crate::blocking(move || volumes::retire_own(&inner, &record)).await;
+        retired.unwrap_or_else(|error| {
+            tracing::warn!(container = %self.record.id.short(), %error, "remove the volumes of an ended container");
+            Vec::new()
+        })
     }
 
     /// The container is no more: its name, address and ids are free.
@@ -245,7 +260,7 @@ impl Owner {
             self.ended(exit).await;
         }
         if self.record.config.auto_remove {
-            return self.remove_ended();
+            return self.remove_ended().await;
         }
         self.forget_live();
         After::Stays

@@ -59,10 +59,7 @@ pub(crate) async fn define(inner: &Arc<Inner>, config: ContainerConfig, purpose:
         // From here on the record keeps the layers.
         drop(base);
         if let Err(error) = write(&inner, &handle.record, purpose) {
-            inner.registry.lock().containers.remove(&handle.record.id);
-            if let Err(error) = discard_files(&inner, &handle.record.id) {
-                tracing::warn!(%error, "undo: remove the record");
-            }
+            undo(&inner, &handle.record);
             return Err(error.context(format_args!("create {}", handle.record.name)));
         }
         // Whoever has found the name already has waited until here.
@@ -70,6 +67,17 @@ pub(crate) async fn define(inner: &Arc<Inner>, config: ContainerConfig, purpose:
         Ok(handle)
     })
     .await
+}
+
+/// Takes away what [`write`] has made of a container that cannot be. The name is free in any case.
+fn undo(inner: &Inner, record: &Record) {
+    let retired = volumes::retire_own(inner, record);
+    inner.registry.lock().containers.remove(&record.id);
+    let discarded = discard_files(inner, &record.id);
+    let deleted = retired.and_then(|doomed| volumes::delete(&doomed));
+    for error in [discarded, deleted].into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "undo: remove the record");
+    }
 }
 
 fn write(inner: &Inner, record: &Record, purpose: Purpose) -> Result<()> {

@@ -36,14 +36,19 @@ impl Owner {
             self.destroy().await?;
         }
         self.settle().await?;
-        let (inner, id) = (Arc::clone(&self.inner), self.record.id.clone());
-        crate::blocking(move || discard_files(&inner, &id)).await?;
+        let (inner, record) = (Arc::clone(&self.inner), Arc::clone(&self.record));
+        let doomed = crate::blocking(move || {
+            let doomed = if volumes || record.config.auto_remove {
+                volumes::retire_own(&inner, &record)?
+            } else {
+                Vec::new()
+            };
+            discard_files(&inner, &record.id)?;
+            Ok(doomed)
+        })
+        .await?;
         self.vanish();
-        if volumes || self.record.config.auto_remove {
-            let (inner, record) = (Arc::clone(&self.inner), Arc::clone(&self.record));
-            crate::blocking(move || volumes::remove_own(&inner, &record)).await?;
-        }
-        Ok(())
+        crate::blocking(move || volumes::delete(&doomed)).await
     }
 
     /// Ends a container that is alive, with everything that runs in it.

@@ -1,7 +1,8 @@
 //! Named volumes: a directory each, with the files in `_data`. Who uses one is derived from the containers' records.
 
 use std::{
-    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::PoisonError,
+    collections::BTreeMap, fs::DirBuilder, io::ErrorKind, os::unix::fs::DirBuilderExt, path::PathBuf,
+    sync::PoisonError,
 };
 
 use tinyd_core::{
@@ -60,15 +61,24 @@ pub(crate) fn make_own(inner: &Inner, name: &Name) -> Result<()> {
     find_or_make(inner, name, BTreeMap::from([(OWN_LABEL.to_owned(), String::new())]))
 }
 
-/// Removes the volumes that a container's image asked for, unless another container has taken one. The container is gone already.
-pub(crate) fn remove_own(inner: &Inner, record: &Record) -> Result<()> {
+/// Takes their names from the volumes that a container's image asked for, unless another container has taken one. The container
+/// still has its own name: whoever hears that it is gone finds none of them, and a crash leaves none that nobody owns. What is
+/// returned is for [`delete`].
+pub(crate) fn retire_own(inner: &Inner, record: &Record) -> Result<Vec<PathBuf>> {
+    let mut doomed = Vec::new();
     for name in &record.own_volumes {
-        match remove(inner, name.as_str()) {
-            Err(error) if !matches!(error.kind(), Kind::WrongState | Kind::NotFound) => return Err(error),
-            Ok(()) | Err(_) => {}
+        match retire(inner, name, Some(&record.id)) {
+            Ok(path) => doomed.push(path),
+            Err(error) if matches!(error.kind(), Kind::WrongState | Kind::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(doomed)
+}
+
+/// Deletes what has no name any more.
+pub(crate) fn delete(doomed: &[PathBuf]) -> Result<()> {
+    doomed.iter().try_for_each(|path| tree::remove(path))
 }
 
 /// Whether nobody has named a volume: it was made for an image.
@@ -97,7 +107,7 @@ fn make(layout: &Layout, name: &Name, labels: BTreeMap<String, String>) -> Resul
     files::make_private_dir(&layout.volume(name))?;
     let data = layout.volume_data(name);
     match DirBuilder::new().mode(0o755).create(&data) {
-        Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+        Err(source) if source.kind() != ErrorKind::AlreadyExists => {
             return Err(failed(format_args!("mkdir({data:?})"), source));
         }
         Ok(()) | Err(_) => {}
@@ -142,20 +152,26 @@ pub(crate) fn inspect(inner: &Inner, name: &str) -> Result<VolumeView> {
 pub(crate) fn remove(inner: &Inner, name: &str) -> Result<()> {
     let name = check::parse_name("VOLUME", "volume", name)?;
     read(&inner.layout, &name)?.ok_or_else(|| no_volume(&name))?;
+    tree::remove(&retire(inner, &name, None)?)
+}
+
+/// Gives the directory of a volume that no container but `leaving` has a name that stands for nothing; that name.
+fn retire(inner: &Inner, name: &Name, leaving: Option<&ContainerId>) -> Result<PathBuf> {
     // Under the lock no new container can claim it between the look and the rename.
-    let doomed = {
-        let tables = inner.registry.lock();
-        let users = users(&name, tables.containers.values());
-        if !users.is_empty() {
-            let told: Vec<&str> = users.iter().map(ContainerId::short).collect();
-            return Err(Error::new(
-                Kind::WrongState,
-                format!("volume {name} is in use by {}", told.join(", ")),
-            ));
-        }
-        retire(&inner.layout, &name)?
-    };
-    tree::remove(&doomed)
+    let tables = inner.registry.lock();
+    let mut users = users(name, tables.containers.values());
+    users.retain(|id| Some(id) != leaving);
+    if !users.is_empty() {
+        let told: Vec<&str> = users.iter().map(ContainerId::short).collect();
+        return Err(Error::new(Kind::WrongState, format!("volume {name} is in use by {}", told.join(", "))));
+    }
+    let (from, trash) = (inner.layout.volume(name), inner.layout.trash());
+    let to = trash.join(format!("volume-{name}-{}", now()));
+    match std::fs::rename(&from, &to) {
+        Ok(()) => Ok(to),
+        Err(source) if source.kind() == ErrorKind::NotFound => Err(no_volume(name)),
+        Err(source) => Err(failed(format_args!("rename({from:?})"), source)),
+    }
 }
 
 /// Removes those that no container has.
@@ -180,13 +196,6 @@ pub(crate) fn prune_if(inner: &Inner, is_chosen: impl Fn(&VolumeView) -> bool) -
         }
     }
     Ok(pruned)
-}
-
-/// Gives the volume's directory a name that stands for nothing.
-fn retire(layout: &Layout, name: &Name) -> Result<PathBuf> {
-    let (from, to) = (layout.volume(name), layout.trash().join(format!("volume-{name}-{}", now())));
-    std::fs::rename(&from, &to).map_err(|source| failed(format_args!("rename({from:?})"), source))?;
-    Ok(to)
 }
 
 fn view(layout: &Layout, config: VolumeConfig, containers: &[Handle]) -> VolumeView {

@@ -50,12 +50,34 @@ fn expect_back(sandbox: &Sandbox, before: u64) {
 
 /// An archive of busybox and a directory above it.
 fn image(sandbox: &Sandbox, name: &str, make: &str) -> String {
+    image_with(sandbox, name, make, json!({ "Cmd": ["sleep", "1000"] }))
+}
+
+/// The same, with this configuration.
+fn image_with(sandbox: &Sandbox, name: &str, make: &str, config: Value) -> String {
     let top = sandbox.make_dir(&format!("top-{name}"));
     let _ = sandbox.host().sh(&format!("cd {top} && {make}")).expect_ok();
     let root = busybox();
     let (names, layers) = ([name], [root.as_str(), top.as_str()]);
-    let recipe = Recipe { names: &names, config: json!({ "Cmd": ["sleep", "1000"] }), layers: &layers };
+    let recipe = Recipe { names: &names, config, layers: &layers };
     archive(sandbox.dir(), &format!("{name}.tar"), &recipe)
+}
+
+#[test]
+fn a_volume_that_has_no_room_for_what_the_image_has_there_is_not_left() {
+    let sandbox = on_small_disk("size=64m");
+    let make = "mkdir data && dd if=/dev/urandom of=data/big bs=1M count=16 2>/dev/null";
+    let archive = image_with(&sandbox, "db", make, json!({ "Volumes": { "/data": {} }, "Cmd": ["true"] }));
+    sandbox.ok(&["load", "-q", "-i", &archive]);
+    let ballast = "dd if=/dev/zero of=ballast bs=64k; truncate -s -8M ballast";
+    let _ = sandbox.host().sh(&format!("cd {} && {ballast}", sandbox.root().display())).expect_ok();
+    let before = used(&sandbox, "-k");
+    for words in [&["create", "db"][..], &["run", "--rm", "db"]] {
+        sandbox.error(125, words, &["fill volume", FULL]);
+        assert_eq!(sandbox.ok(&["volume", "ls", "-q"]) + &sandbox.ok(&["ps", "-aq"]), "");
+        expect_back(&sandbox, before);
+    }
+    end(sandbox);
 }
 
 #[test]

@@ -184,6 +184,16 @@ fn what_the_image_calls_a_volume_is_one_filled_and_goes_with_the_container() {
 }
 
 #[test]
+fn whoever_hears_of_an_end_finds_none_of_the_volumes_that_went_with_it() {
+    let sandbox = Sandbox::new();
+    load(&sandbox, "db", &json!({ "Volumes": { "/data": {} } }), &[]);
+    // So many files that their removal takes longer than the next question.
+    let many = "i=0; while [ $i -lt 5000 ]; do : >/f$i; i=$((i+1)); done";
+    run(&sandbox, &["db", "sh", "-c", many]);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "");
+}
+
+#[test]
 fn a_load_that_is_cut_leaves_nothing() {
     let mut sandbox = Sandbox::new();
     let recipe = Recipe { names: &["app"], config: json!({ "Cmd": ["true"] }), layers: &[&busybox()] };
