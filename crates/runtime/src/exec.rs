@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::fs::{Mode, OFlags};
-use tinyd_core::{Error, Result, oci, wire};
+use tinyd_core::{Error, Kind, Result, oci, wire};
 use tinyd_sys::{
     Ask,
     ns::{self, Proc, flag},
@@ -34,6 +34,7 @@ use crate::{
         process as process_plan,
     },
     seccomp,
+    stat::Stat,
 };
 
 /// Which container.
@@ -131,7 +132,7 @@ pub fn begin(
     let cloned = clone_on(plan.affinity[0].as_deref(), || {
         if is_root { clone_as_root(target, flags, &proc, &plan) } else { clone(target, flags) }
     });
-    let Forked::Parent { pid, pidfd } = cloned? else {
+    let Forked::Parent { pid, pidfd } = cloned.map_err(|error| not_cloned(target, error))? else {
         drop(sync);
         let process = Become { process: &plan, filter: filter.as_ref(), fds: target.fds };
         let flags = flags & !if is_root { flag::USER } else { 0 };
@@ -195,6 +196,15 @@ impl AsFd for Starting {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sync.as_fd()
     }
+}
+
+/// Says why there is no process. ENOMEM is also the kernel's word for a PID namespace whose first process has ended
+/// (pid_namespaces(7)).
+fn not_cloned(target: Target<'_>, error: Error) -> Error {
+    let first = || Stat::open(target.pid).and_then(|stat| stat.map_or(Ok(None), |stat| stat.read()));
+    let ended =
+        error.kind() == Kind::Exhausted && first().is_ok_and(|said| said.is_none_or(|said| said.ended));
+    if ended { Error::new(Kind::WrongState, format!("its first process has ended: {error}")) } else { error }
 }
 
 /// Clones on these CPUs; the caller goes back to its own.

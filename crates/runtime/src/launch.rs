@@ -3,13 +3,14 @@
 //! Both the shim and the OCI command line come through here: there is no second way to make a container. The caller, who is
 //! root on the host, opens what has to come from the host as detached mounts; the child, who is root only inside, puts them
 //! together. Everything the child needs is decided before the clone, so that between the two there is at most one message down
-//! (ids are mapped, here are the mounts that needed that) and one up (ready).
+//! (ids are mapped, here are the mounts that needed that) and one up (ready); on cgroup v1 what the cgroup is comes down before: see `joining`.
 
 pub(crate) mod agent;
 mod attend;
 mod birth;
 mod cgroups;
 pub(crate) mod ids;
+pub(crate) mod joining;
 pub(crate) mod labels;
 pub(crate) mod mounts;
 mod netdev;
@@ -39,6 +40,7 @@ pub(crate) use self::birth::not_cloned;
 pub use self::cgroups::View;
 use self::{
     attend::attend,
+    joining::{Joining, Wanted},
     sync::{Phase, Sync},
 };
 pub(crate) use self::{rootless::find as program, way::Way};
@@ -118,7 +120,7 @@ impl Fds {
     }
 }
 
-/// The steps that can be made to fail, in the order in which they come.
+/// The steps that can be made to fail, in the order in which they come; where the cgroup can wait it comes after the clone.
 pub const FAILPOINTS: [&str; 8] = ["cgroup", "clone", "idmap", "rootfs", "mounts", "pivot", "creds", "exec"];
 
 /// Where a process's standard streams come from.
@@ -199,6 +201,12 @@ impl Prepared {
     /// A hook's failure; [`Prepared::destroy`] is due then.
     pub fn poststart(&self) -> Result<()> {
         self.later.poststart(self.pid)
+    }
+
+    /// Why something failed: what the first process said if it has ended meanwhile, or else `error`.
+    #[must_use]
+    pub fn cause(&self, error: Error) -> Error {
+        self.gate.last_words().ok().flatten().unwrap_or(error)
     }
 
     /// Gives the host back what the container has of its network devices: it does not come about after all.
@@ -294,17 +302,18 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
     warn_of_capabilities(&mut plan)?;
     let filter = seccomp::filter(launch.seccomp, plan.process.capabilities.bounding)?;
     let rdt = rdt::group(linux, launch.id)?;
-    let (mut cgroup, mut warnings) = make_cgroup(&launch)?;
-    warnings.append(&mut plan.warnings);
+    let mut joining = Joining::begin(Wanted::of(&launch), &plan)?;
+    let mut warnings = std::mem::take(&mut plan.warnings);
     let state = hooks::state(launch.id, launch.bundle, launch.spec);
     let later = Later::new(&plan.hooks, state.clone(), launch.bundle);
     let told = oci::ContainerState { status: oci::Status::Created, ..state.clone() };
     let agent = Agent::of(launch.seccomp, told);
     let resources = linux.and_then(|linux| linux.resources.as_ref());
     let init = launch.init;
-    let made = failpoint(launch.failpoint, "cgroup").and_then(|()| {
-        make(launch, &plan, filter.as_ref(), (&cgroup, rdt.as_ref()), (&state, &mut warnings))
-    });
+    let made = make(launch, &plan, filter.as_ref(), (&mut joining, rdt.as_ref()), (&state, &mut warnings));
+    let was_made = joining.is_made();
+    let (mut cgroup, refused) = joining.end();
+    warnings.splice(..0, refused);
     warnings.extend(cgroup.settle(resources));
     match made {
         Ok(Made { pid, pidfd, gate, terminal, network, given }) => Ok(Prepared {
@@ -323,8 +332,10 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
         }),
         Err(error) => {
             let removed = cgroup.remove().and(rdt.as_ref().map_or(Ok(()), rdt::Group::remove));
-            // The error that is told is the one that led here.
-            let _ = later.poststop();
+            if was_made {
+                // The error that is told is the one that led here.
+                let _ = later.poststop();
+            }
             Err(Refused { error, left: removed.err() })
         }
     }
@@ -339,26 +350,6 @@ fn joined_ids(spec: &oci::Spec) -> Result<Option<plan::namespaces::IdMaps>> {
         Some((format!("linux.namespaces[{at}]"), path))
     });
     named.map(|(field, path)| ids::of_path(&field, path)).transpose()
-}
-
-fn make_cgroup(launch: &Launch<'_>) -> Result<(Cgroup, Vec<String>)> {
-    let linux = launch.spec.linux.as_ref();
-    let default = oci::Resources::default();
-    let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
-    if let Some(unit) = launch.unit {
-        return Cgroup::create_in_unit(unit, launch.cgroup, launch.id, launch.spec);
-    }
-    match launch.manager {
-        CgroupManager::Cgroupfs if launch.takes_what_it_gets => {
-            Cgroup::create_where_allowed(launch.cgroup, resources)
-        }
-        CgroupManager::Cgroupfs | CgroupManager::Systemd => Cgroup::create(launch.cgroup, resources),
-        CgroupManager::Disabled if *resources == default => Ok((Cgroup::nowhere(), Vec::new())),
-        CgroupManager::Disabled => {
-            let warning = "linux.resources: nothing is limited: the cgroup manager is disabled";
-            Ok((Cgroup::nowhere(), vec![warning.to_owned()]))
-        }
-    }
 }
 
 /// The cgroup of a container: the one that its configuration names, or the usual one.
@@ -403,13 +394,14 @@ fn make(
     launch: Launch<'_>,
     plan: &Plan,
     filter: Option<&seccomp::Filter>,
-    (cgroup, rdt): (&Cgroup, Option<&rdt::Group>),
+    (joining, rdt): (&mut Joining<'_>, Option<&rdt::Group>),
     (state, warnings): (&oci::ContainerState, &mut Vec<String>),
 ) -> Result<Made> {
+    joining.fail_if_made()?;
     let proc = Proc::of_host().map_err(step("open /proc"))?;
     let context =
         sources::Context { rootfs: launch.rootfs, bundle: launch.bundle, proc: &proc, userns: None };
-    let inside = launch.caller.opens_inside(&plan.namespaces).then_some((context, cgroup));
+    let inside = launch.caller.opens_inside(&plan.namespaces).then_some((context, joining.cgroup()));
     let old_umask = rustix::process::umask(Mode::empty());
     let sources = match inside {
         Some(_) => Ok(plan.sources.iter().map(|_| None).collect()),
@@ -424,8 +416,7 @@ fn make(
         sync: theirs,
         sources: sources?,
         joins: birth::open_joins(plan)?,
-        tasks: cgroup.procs(),
-        cgroup_views: if inside.is_some() { Vec::new() } else { cgroup_views(plan, cgroup)? },
+        entry: joining.entry(inside.is_some())?,
         inside,
         caller: launch.caller,
         stdio: launch.stdio,
@@ -438,6 +429,7 @@ fn make(
         proc: &proc,
         warnings: Vec::new(),
     };
+    let cgroup = (joining.cgroup(), joining.made_meanwhile());
     let cloned = birth::clone(plan, cgroup, &child.joins, launch.caller)?;
     let Forked::Parent { pid, pidfd } = cloned else {
         drop(ours);
@@ -449,12 +441,15 @@ fn make(
     }
     let mut given = None;
     let ready = failpoint(launch.failpoint, "clone")
-        .and_then(|()| cgroup.attach(pid))
+        .and_then(|()| joining.let_in(&mut ours))
+        .and_then(|()| joining.cgroup().attach(pid))
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| {
             let kept = (&mut *warnings, &mut given);
             attend(plan, (context, launch.caller), (pid, state), &mut ours, launch.failpoint, kept)
-        });
+        })
+        // Nothing can be done for one that has ended: what it said is why.
+        .map_err(|error| ours.last_words().ok().flatten().unwrap_or(error));
     match ready {
         Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network, given }),
         Err(error) => {
@@ -480,14 +475,6 @@ fn open_early(
             Idmap::No | Idmap::Own { .. } => sources::open(source, context, warnings).map(Some),
         })
         .collect()
-}
-
-/// What is to be seen at /sys/fs/cgroup, and wherever else the configuration has it mounted: one for each.
-pub(crate) fn cgroup_views(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<View>> {
-    let wanted = plan.steps.iter().filter(|step| {
-        matches!(step, plan::Step::Mount(plan::mounts::Mount { what: plan::mounts::What::Cgroup { .. }, .. }))
-    });
-    wanted.map(|_| cgroups::open(cgroup)).collect()
 }
 
 /// Gives the pipes of the standard streams to the process's user: it may open /dev/stdout, which opens the pipe anew.

@@ -1,7 +1,5 @@
 //! `tinyrun`: the OCI runtime, and the supervisor as `tinyrun shim`.
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    tinyd_runtime::cli::main()
-}
+tinyd_sys::plain_main!(tinyd_runtime::cli::main);

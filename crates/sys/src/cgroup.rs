@@ -6,7 +6,6 @@
 use std::{
     fmt,
     fs::File,
-    io::Read,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -239,10 +238,22 @@ impl Dir {
     /// # Errors
     /// Opening or reading it.
     pub fn read(&self, file: &str) -> Result<String> {
-        let mut text = String::new();
-        let mut open = self.open_read(file)?;
-        open.read_to_string(&mut text).ask(format_args!("read({:?})", self.path.join(file)))?;
-        Ok(text)
+        // The kernel's files do not say how long they are; nearly all are shorter than this.
+        const USUAL: usize = 1024;
+        let open = self.open_read(file)?;
+        let (mut bytes, mut length) = (vec![0; USUAL], 0);
+        loop {
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(&open, &mut bytes[length..]))
+                .ask(format_args!("read({:?})", self.path.join(file)))?;
+            if read == 0 {
+                bytes.truncate(length);
+                return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            length += read;
+            if length == bytes.len() {
+                bytes.resize(length * 2, 0);
+            }
+        }
     }
 
     /// A file, open for reading.
@@ -261,12 +272,23 @@ impl Dir {
     /// # Errors
     /// Opening or writing it.
     pub fn write(&self, file: &str, value: &str) -> Result<()> {
-        let name = self.path.join(file);
+        self.write_each(file, [value])
+    }
+
+    /// Writes several values to a file that takes them one by one, each in one write(2).
+    ///
+    /// # Errors
+    /// Opening or writing it; those before the one that is refused are written.
+    pub fn write_each<'a>(&self, file: &str, values: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let target = self.open_write(file)?;
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(&target, value.as_bytes()))
-            .ask(format_args!("write({name:?}, {value:?})"))?;
-        if written < value.len() {
-            return Err(crate::Error::new(format_args!("write({name:?}, {value:?})"), Errno::NOSPC));
+        for value in values {
+            let call = || format!("write({:?}, {value:?})", self.path.join(file));
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&target, value.as_bytes()));
+            match written {
+                Ok(written) if written < value.len() => return Err(crate::Error::new(call(), Errno::NOSPC)),
+                Ok(_) => {}
+                Err(error) => return Err(crate::Error::new(call(), error)),
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 
 use crate::{Ask, Error, Result};
 
@@ -22,13 +22,24 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::rename(&temporary, path).ask(format_args!("rename({temporary:?}, {path:?})"))
 }
 
-/// As [`write_atomic`], for a file on a file system that does not outlive the machine: nothing is brought to disk.
+/// As [`write_atomic`], for a file that need not outlive the machine: nothing is brought to disk.
 ///
 /// # Errors
 /// The call that the kernel refused; the old content is still there.
 pub fn write_atomic_volatile(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = temporary_name(path);
     write_file(&temporary, bytes, false)?;
+    // A rename over a file is a reason for ext4 to write the new one out at once (auto_da_alloc, ext4(5)), and who removes it then
+    // waits for the disk, 0.6 ms where it was measured. An exchange is none.
+    let exchange = || rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::EXCHANGE);
+    // Only a file: a directory would be exchanged as well, and `rename` says that it is one.
+    let is_file = rustix::fs::lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    if is_file && exchange().is_ok() {
+        return rustix::fs::unlink(&temporary).ask(format_args!("unlink({temporary:?})")).inspect_err(|_| {
+            // The refusal is what is told.
+            let _ = exchange();
+        });
+    }
     std::fs::rename(&temporary, path).ask(format_args!("rename({temporary:?}, {path:?})"))
 }
 
@@ -187,6 +198,16 @@ mod tests {
         write_atomic_volatile(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_not_exchanged_for_a_file() {
+        let dir = std::env::temp_dir().join(format!("tinyd-fs-dir-{}", std::process::id()));
+        let path = dir.join("somebodys");
+        std::fs::create_dir_all(path.join("inner")).unwrap();
+        write_atomic_volatile(&path, b"new").unwrap_err();
+        assert!(path.join("inner").is_dir() && !dir.join("somebodys.tmp").is_dir());
         std::fs::remove_dir_all(dir).unwrap();
     }
 

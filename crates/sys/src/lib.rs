@@ -3,6 +3,8 @@
 //! Mechanism without opinion: no OCI word, no policy, no path of tinyd's. Every failure says which call was made with what
 //! (see [`Error`]). Descriptors go in borrowed and come out owned, with `O_CLOEXEC` always.
 
+#[cfg(target_arch = "x86_64")]
+mod entry;
 mod error;
 
 pub mod bpf;
@@ -20,6 +22,7 @@ pub mod process;
 pub mod resources;
 pub mod seccomp;
 pub mod socket;
+pub mod start;
 pub mod tty;
 
 pub use error::{Ask, Error, Result};

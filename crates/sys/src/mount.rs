@@ -7,6 +7,7 @@ use std::{
     ffi::CStr,
     fmt,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use rustix::{
@@ -221,6 +222,15 @@ fn setattr(mount: BorrowedFd<'_>, attr: Attr, userns: Option<BorrowedFd<'_>>, re
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount, c"", target, c"", flags).ask("move_mount(fd, fd)")
+}
+
+/// Attaches a detached mount onto what has this name in a directory. A link of that name is not followed.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn attach_in(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    rustix::mount::move_mount(mount, c"", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .ask(format_args!("move_mount(fd, {name:?})"))
 }
 
 /// Attaches a detached mount over the caller's root directory. The caller still sees the old one until it goes to the new one.

@@ -398,7 +398,7 @@ pub fn reset_signals() {
     };
 }
 
-/// From here on a write to a pipe that nobody reads ends this process by SIGPIPE, which Rust's runtime has set to be ignored.
+/// From here on a write to a pipe that nobody reads ends this process by SIGPIPE, which is ignored until then.
 pub fn end_at_broken_pipe() {
     // SAFETY: the number is that of a signal that can be set; SIG_DFL runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -13,14 +13,15 @@ use serde::{
 pub struct Names {
     text: String,
     /// Where each name ends in the text.
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 impl Names {
     /// Each name.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
+        let ends = self.ends.iter().map(|end| *end as usize);
+        let starts = [0].into_iter().chain(ends.clone());
+        starts.zip(ends).map(|(start, end)| self.text.get(start..end).unwrap_or_default())
     }
 
     /// How many there are.
@@ -37,7 +38,8 @@ impl Names {
 
     fn push(&mut self, name: &str) {
         self.text.push_str(name);
-        self.ends.push(self.text.len());
+        // No document is that long.
+        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
     }
 }
 

@@ -135,24 +135,19 @@ impl Filter {
     pub(super) fn v1_writes(&self, now: &str) -> Vec<(&'static str, String)> {
         let (add, take) =
             if self.allow { ("devices.deny", "devices.allow") } else { ("devices.allow", "devices.deny") };
-        let wanted: Vec<String> = self.except.iter().map(Nodes::to_string).collect();
+        let all: Vec<String> = self.except.iter().map(Nodes::to_string).collect();
         let listed: Vec<&str> = now.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let all_allowed = listed.iter().any(|line| line.starts_with("a "));
-        let mut writes = Vec::new();
         // devices.list does not show the exceptions of "all but these": then everything is written again.
-        let differences = !self.allow && !all_allowed;
-        if !differences {
-            writes.push((take, "a".to_owned()));
+        if self.allow || listed.iter().any(|line| line.starts_with("a ")) {
+            return std::iter::once((take, "a".to_owned()))
+                .chain(all.into_iter().map(|line| (add, line)))
+                .collect();
         }
-        let fresh = wanted.iter().filter(|line| !differences || !listed.contains(&line.as_str()));
-        writes.extend(fresh.map(|line| (add, line.clone())));
-        if differences {
-            let stale = listed.iter().filter(|line| !wanted.iter().any(|wanted| wanted == *line));
-            writes.extend(stale.map(|line| (take, (*line).to_owned())));
-            // Taking `c 1:3 rw` away takes those bits from a wanted `c 1:3 r` too: say the wanted ones again.
-            writes.extend(wanted.into_iter().map(|line| (add, line)));
-        }
-        writes
+        let wanted: Vec<(&str, &str)> = all.iter().filter_map(|line| line.rsplit_once(' ')).collect();
+        let listed: Vec<(&str, &str)> = listed.iter().filter_map(|line| line.rsplit_once(' ')).collect();
+        // An access is added to and taken from what has the same words for its nodes, a letter at a time (security/device_cgroup.c).
+        let more = lacking(&wanted, &listed).map(|line| (add, line));
+        more.chain(lacking(&listed, &wanted).map(|line| (take, line))).collect()
     }
 
     /// The program for a v2 cgroup: returns 1 to allow, 0 to deny.
@@ -184,6 +179,19 @@ impl Filter {
         program.extend([Insn::mov(Reg::R0, i32::from(self.allow)), Insn::exit()]);
         program
     }
+}
+
+/// What `some` have and `others` have not, line by line.
+fn lacking<'a>(
+    some: &'a [(&'a str, &'a str)],
+    others: &'a [(&'a str, &'a str)],
+) -> impl Iterator<Item = String> + 'a {
+    some.iter().filter_map(|(node, access)| {
+        let has =
+            |letter: char| others.iter().any(|(other, theirs)| other == node && theirs.contains(letter));
+        let lacks: String = access.chars().filter(|letter| !has(*letter)).collect();
+        (!lacks.is_empty()).then(|| format!("{node} {lacks}"))
+    })
 }
 
 /// A reason to go on to the next rule.

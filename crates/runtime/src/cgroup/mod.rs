@@ -22,6 +22,7 @@ mod v1;
 mod v2;
 
 use std::{
+    ffi::OsStr,
     fs::File,
     os::fd::BorrowedFd,
     path::Path,
@@ -87,6 +88,14 @@ pub struct Stats {
 }
 
 impl Cgroup {
+    /// The hierarchies of this host.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn layout() -> Result<Layout> {
+        Layout::detect(Path::new(ROOT)).map_err(told)
+    }
+
     /// Makes the cgroup `path` (below the cgroup root, such as `/tinyd-1234/ID`) and writes its limits. The second value
     /// is what could not be done and was not asked for by name, one line each.
     ///
@@ -94,8 +103,8 @@ impl Cgroup {
     /// `InvalidArgument` for a path with `..` and the like or a limit that the kernel refuses, `AlreadyExists` when a
     /// process is in a cgroup of that name, `Unsupported` when a limit needs a controller that this host lacks. Nothing of the
     /// attempt is left.
-    pub fn create(path: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
-        Cgroup::create_in(Path::new(ROOT), path, resources, Reach::All)
+    pub fn create(layout: &Layout, path: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
+        Cgroup::create_at(layout, CgroupPath::parse(path)?, path, resources, Reach::All)
     }
 
     /// The same for somebody who is not root: in the hierarchies where it may, without a list of devices, and nowhere when there is no
@@ -103,34 +112,27 @@ impl Cgroup {
     ///
     /// # Errors
     /// As [`Cgroup::create`]; `Unsupported` for a limit whose controller is not the caller's to use.
-    pub fn create_where_allowed(path: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
-        Cgroup::create_in(Path::new(ROOT), path, resources, Reach::Allowed)
-    }
-
-    fn create_in(
-        root: &Path,
-        spelled: &str,
+    pub fn create_where_allowed(
+        layout: &Layout,
+        path: &str,
         resources: &oci::Resources,
-        reach: Reach,
     ) -> Result<(Cgroup, Vec<String>)> {
-        let path = CgroupPath::parse(spelled)?;
-        Cgroup::create_at(root, path, spelled, resources, reach)
+        Cgroup::create_at(layout, CgroupPath::parse(path)?, path, resources, Reach::Allowed)
     }
 
     fn create_at(
-        root: &Path,
+        layout: &Layout,
         path: CgroupPath,
         spelled: &str,
         resources: &oci::Resources,
         reach: Reach,
     ) -> Result<(Cgroup, Vec<String>)> {
-        let layout = Layout::detect(root).map_err(told)?;
         let mut warnings = Vec::new();
-        let world = match v2_mount(&layout) {
+        let world = match v2_mount(layout) {
             Ok(Some(mount)) => {
                 v2::Group::create(mount, &path, resources, reach, &mut warnings)?.map(World::V2)
             }
-            Ok(None) => v1::Group::create(&layout, &path, resources, reach, &mut warnings)?.map(World::V1),
+            Ok(None) => v1::Group::create(layout, &path, resources, reach, &mut warnings)?.map(World::V1),
             Err(_) if reach == Reach::Allowed => None,
             Err(error) => return Err(error),
         };
@@ -158,13 +160,13 @@ impl Cgroup {
         let path_below = CgroupPath::parse(path)?.given();
         let default = oci::Resources::default();
         let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
-        let layout = Layout::detect(Path::new(ROOT)).map_err(told)?;
+        let layout = Cgroup::layout()?;
         let unified = v2_mount(&layout)?;
         let held = unit::with_room(resources);
         let holder = unit.start(id, &unit::limits(&held, unified.is_some())?, &spec.annotations)?;
         let reach = if unit.is_users() { Reach::Allowed } else { Reach::All };
         let made = unit::enter_subgroup(unified, path, spec, holder.as_ref())
-            .and_then(|()| Cgroup::create_at(Path::new(ROOT), path_below, path, &held, reach));
+            .and_then(|()| Cgroup::create_at(&layout, path_below, path, &held, reach));
         match made {
             Ok((cgroup, warnings)) => Ok((cgroup.in_unit(unit.clone(), holder), warnings)),
             Err(error) => {
@@ -273,6 +275,15 @@ impl Cgroup {
                 Some(group.clone_fd())
             }
             World::Nowhere | World::V1(_) | World::V2(_) => None,
+        }
+    }
+
+    /// On v1, the directory in the hierarchy that is mounted under this name.
+    #[must_use]
+    pub fn hierarchy(&self, name: &OsStr) -> Option<BorrowedFd<'_>> {
+        match &self.world {
+            World::V1(group) => group.hierarchy(name),
+            World::Nowhere | World::V2(_) => None,
         }
     }
 
@@ -441,6 +452,16 @@ impl Cgroup {
     /// # Errors
     /// All that could not be removed.
     pub fn remove(&self) -> Result<()> {
+        // As nearly every container leaves it. The kernel knows whether somebody is in it, and takes no directory away then.
+        let gone = self.unit.is_none()
+            && match &self.world {
+                World::Nowhere => true,
+                World::V1(group) => group.remove_empty(&self.path),
+                World::V2(group) => group.remove_empty(&self.path),
+            };
+        if gone {
+            return Ok(());
+        }
         let killed = match self.pids() {
             Ok(pids) if pids.is_empty() => Ok(()),
             Ok(_) | Err(_) => self.kill_all(),
@@ -467,16 +488,6 @@ impl Cgroup {
                     format!("remove cgroup {}: {}", self.spelled, lines.join("; ")),
                 ))
             }
-        }
-    }
-
-    /// Removes the parent (`/tinyd-1234`) where it has become empty. Never an error: the next one may have come meanwhile.
-    pub fn remove_parent_if_empty(&self) {
-        let Some(parent) = self.path.parent() else { return };
-        match &self.world {
-            World::Nowhere => {}
-            World::V1(group) => group.remove_parent(&parent),
-            World::V2(group) => group.remove_parent(&parent),
         }
     }
 }

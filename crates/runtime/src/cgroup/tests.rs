@@ -117,7 +117,6 @@ fn contradictions_and_foreign_files_are_refused() {
 #[test]
 fn a_path_stays_below_the_root() {
     assert_eq!(CgroupPath::parse("/tinyd-1//ID").unwrap().relative(), "tinyd-1/ID");
-    assert_eq!(CgroupPath::parse("x").unwrap().parent(), None);
     for bad in ["", "/", "/../x", "/a/..", "/a/./b", "/a\nb", "/cgroup.procs", "/a/tasks", &"x/".repeat(1100)]
     {
         assert_eq!(CgroupPath::parse(bad).unwrap_err().kind(), Kind::InvalidArgument, "{bad:?}");
@@ -219,6 +218,16 @@ fn device_rules_become_one_list() {
     let writes = standard.v1_writes(all);
     assert_eq!(writes[0], ("devices.deny", "a".to_owned()));
     assert!(writes.contains(&("devices.allow", "c 1:3 rwm".to_owned())), "{writes:?}");
+    // Nothing that is in both lists is touched, not even for a moment.
+    let listed = "c *:* m\nb *:* m\nc 1:3 rwm\nc 1:5 rwm\nc 1:7 rwm\nc 1:8 rwm\nc 1:9 rwm\nc 5:0 rwm\nc 5:2 r\nc 136:* rwm\nc 7:7 rw\nc 9:9 r\n";
+    let seven = filter(r#"[{"allow":true,"type":"c","major":7,"minor":7,"access":"rm"}]"#).unwrap();
+    let writes = [
+        ("devices.allow", "c 7:7 m".to_owned()),
+        ("devices.allow", "c 5:2 wm".to_owned()),
+        ("devices.deny", "c 7:7 w".to_owned()),
+        ("devices.deny", "c 9:9 r".to_owned()),
+    ];
+    assert_eq!(seven.v1_writes(listed), writes);
     // Privileged: everything, and the standard nodes need no word.
     let open = filter(r#"[{"allow":true,"access":"rwm"}]"#).unwrap();
     assert_eq!(open.v1_writes("c 1:3 rwm\n"), [("devices.allow", "a".to_owned())]);
@@ -240,6 +249,37 @@ struct Real {
     children: Vec<Child>,
 }
 
+/// Makes a cgroup in the hierarchies at `root`.
+fn create_in(root: &Path, path: &str, resources: &oci::Resources) -> Result<(Cgroup, Vec<String>)> {
+    Cgroup::create(&Layout::detect(root).map_err(told)?, path, resources)
+}
+
+/// The last container beside this one ends between the look at the parent and the directory in it.
+#[test]
+fn a_parent_that_vanishes_is_made_again() {
+    let mounts = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(Path::new);
+    let Some(mount) = mounts.into_iter().find(|mount| tinyd_sys::cgroup::is_hierarchy(mount)) else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let root = tinyd_sys::cgroup::Dir::open(mount).unwrap();
+    let name = format!("tinyd-vanish-{}", std::process::id());
+    let path = CgroupPath::parse(&format!("{name}/c")).unwrap();
+    root.make(&name).unwrap();
+    let taken = std::cell::Cell::new(false);
+    let take_parent = |parent: &tinyd_sys::cgroup::Dir| {
+        if parent.path() != mount && !taken.replace(true) {
+            root.remove(&name).unwrap();
+        }
+        Ok(())
+    };
+    let made = tree::make(&root, &path, take_parent, |_, _, _| Ok(())).unwrap();
+    assert!(taken.get() && root.has(&format!("{name}/c/cgroup.procs")));
+    // Both are this one's now.
+    tree::unmake(&root, &made.fresh);
+    assert!(!root.has(&name));
+}
+
 impl Real {
     fn new(root: &str, name: &str, limits: &str) -> Option<Real> {
         // Without root or hierarchies there is nothing to test here; the end-to-end suite runs as root always.
@@ -247,8 +287,7 @@ impl Real {
             return None;
         }
         let path = format!("/tinyd-test-{}/{name}", std::process::id());
-        let (cgroup, warnings) =
-            Cgroup::create_in(Path::new(root), &path, &resources(limits), Reach::All).unwrap();
+        let (cgroup, warnings) = create_in(Path::new(root), &path, &resources(limits)).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         Some(Real { cgroup, children: Vec::new() })
     }
@@ -276,9 +315,31 @@ impl Real {
 impl Drop for Real {
     fn drop(&mut self) {
         self.cgroup.remove().unwrap();
-        self.cgroup.remove_parent_if_empty();
+        // The parent that these tests share goes with the last of them.
+        let parent = Path::new(self.cgroup.path()).parent().unwrap().strip_prefix("/").unwrap().to_owned();
+        let mounts = fs::read_dir(ROOT).unwrap().flatten().map(|entry| entry.path()).chain([ROOT.into()]);
+        mounts.for_each(|mount| drop(fs::remove_dir(mount.join(&parent))));
         self.children.iter_mut().for_each(|child| drop(child.wait()));
     }
+}
+
+/// A privileged container can move its processes about: one is left in a single hierarchy.
+#[test]
+fn a_process_that_is_hidden_in_all_hierarchies_but_one_is_killed() {
+    let root = "/sys/fs/cgroup";
+    if !Path::new("/sys/fs/cgroup/pids").is_dir() {
+        return;
+    }
+    let Some(mut real) = Real::new(root, "hidden", "{}") else { return };
+    real.run(root, "for h in /sys/fs/cgroup/*/tasks; do case $h in */pids/*) ;; *) echo $$ > $h ;; esac; done; sleep 1000");
+    let left =
+        || real.cgroup.hierarchy("freezer".as_ref()).is_some() && real.cgroup.pids().unwrap().len() == 1;
+    assert!(left());
+    let frozen = Path::new(root).join(format!("freezer{}/tasks", real.cgroup.path()));
+    while !fs::read_to_string(&frozen).unwrap().is_empty() {}
+    real.cgroup.remove().unwrap();
+    real.children[0].wait().unwrap();
+    assert!(!Path::new(root).join(format!("pids{}", real.cgroup.path())).exists());
 }
 
 fn lifecycle(root: &str, limits: &str) {
@@ -293,8 +354,7 @@ fn lifecycle(root: &str, limits: &str) {
     };
     assert!(pids.contains(&(real.children[0].id() as i32)));
 
-    let taken =
-        Cgroup::create_in(Path::new(root), real.cgroup.path(), &oci::Resources::default(), Reach::All);
+    let taken = create_in(Path::new(root), real.cgroup.path(), &oci::Resources::default());
     assert_eq!(taken.unwrap_err().kind(), Kind::AlreadyExists);
 
     assert!(!real.cgroup.frozen().unwrap());
@@ -346,7 +406,7 @@ fn an_error_half_way_leaves_nothing() {
         return;
     }
     let path = format!("/tinyd-test-{}-half/x", std::process::id());
-    let error = Cgroup::create(&path, &resources(r#"{"cpu":{"cpus":"0-9999"}}"#)).unwrap_err();
+    let error = create_in(Path::new(ROOT), &path, &resources(r#"{"cpu":{"cpus":"0-9999"}}"#)).unwrap_err();
     assert_eq!(error.field(), Some("linux.resources.cpu.cpus"), "{error}");
     let layout = Layout::detect(Path::new(ROOT)).unwrap();
     let mounts = layout.v1.iter().map(|mount| &mount.path).chain(&layout.unified);

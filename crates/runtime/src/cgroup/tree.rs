@@ -13,6 +13,8 @@ use tinyd_sys::cgroup::Dir;
 
 /// How long a cgroup may stay busy after its last process.
 const BUSY_MAX: Duration = Duration::from_secs(5);
+/// How often a parent may vanish while a cgroup is made in it.
+const VANISHED_MAX: u32 = 10;
 /// How deep a tree is followed.
 const CGROUPS_MAX: usize = 10_000;
 
@@ -59,11 +61,6 @@ impl CgroupPath {
     pub(super) fn relative(&self) -> String {
         self.parts.join("/")
     }
-
-    /// The parent relative to the root, unless it is the root.
-    pub(super) fn parent(&self) -> Option<String> {
-        (self.parts.len() > 1).then(|| self.parts[..self.parts.len() - 1].join("/"))
-    }
 }
 
 /// Whether the caller may make a cgroup: it may write to the last directory on the way there.
@@ -100,8 +97,17 @@ pub(super) struct Made {
     pub fresh: Vec<String>,
 }
 
+/// Whether [`make`] has made a directory, or found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It is new.
+    Made,
+    /// It was there. Who made it, for a container that starts beside this one, may not have set anything in it yet.
+    Found,
+}
+
 /// Makes a cgroup and the parents that are missing. `before` sees each parent before a child is made in it or found, `after` sees
-/// each parent and its child, new or found: what it sets must be fine to set twice.
+/// each parent and its child: what it sets must be fine to set twice.
 ///
 /// # Errors
 /// `AlreadyExists` when the cgroup has processes; what was made is removed again.
@@ -109,15 +115,41 @@ pub(super) fn make(
     root: &Dir,
     path: &CgroupPath,
     before: impl Fn(&Dir) -> Result<()>,
-    after: impl Fn(&Dir, &Dir) -> Result<()>,
+    after: impl Fn(&Dir, &Dir, Origin) -> Result<()>,
 ) -> Result<Made> {
-    let mut fresh = Vec::new();
-    match make_parts(root, path, &mut fresh, &before, &after) {
-        Ok(leaf) => Ok(Made { leaf, fresh }),
-        Err(error) => {
-            unmake(root, &fresh);
-            Err(error)
+    let mut round = 1;
+    loop {
+        let mut fresh = Vec::new();
+        let unmade = match make_parts(root, path, &mut fresh, &before, &after) {
+            Ok(leaf) => return Ok(Made { leaf, fresh }),
+            Err(unmade) => unmade,
+        };
+        unmake(root, &fresh);
+        match unmade {
+            // Whoever made the parent has taken it away with the last container beside this one.
+            Unmade::Vanished(_) if round < VANISHED_MAX => round += 1,
+            Unmade::Vanished(error) | Unmade::Refused(error) => return Err(error),
         }
+    }
+}
+
+/// Why a directory was not made.
+enum Unmade {
+    /// One on the way there was removed at that moment.
+    Vanished(Error),
+    /// Something else.
+    Refused(Error),
+}
+
+impl Unmade {
+    fn of(error: tinyd_sys::Error) -> Unmade {
+        let is_gone = matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV));
+        if is_gone { Unmade::Vanished(told(error)) } else { Unmade::Refused(told(error)) }
+    }
+
+    /// Something that was to be done with a directory has failed.
+    fn at(dir: &Dir, error: Error) -> Unmade {
+        if still_there(dir).is_err() { Unmade::Vanished(error) } else { Unmade::Refused(error) }
     }
 }
 
@@ -134,42 +166,36 @@ fn make_parts(
     path: &CgroupPath,
     fresh: &mut Vec<String>,
     before: &impl Fn(&Dir) -> Result<()>,
-    after: &impl Fn(&Dir, &Dir) -> Result<()>,
-) -> Result<Dir> {
-    let mut parent = root.open_beneath(".").map_err(told)?;
+    after: &impl Fn(&Dir, &Dir, Origin) -> Result<()>,
+) -> Result<Dir, Unmade> {
+    let mut last: Option<Dir> = None;
     let mut relative = String::new();
     for (depth, name) in path.parts.iter().enumerate() {
-        before(&parent)?;
+        let parent = last.as_ref().unwrap_or(root);
+        before(parent).map_err(|error| Unmade::at(parent, error))?;
         let is_leaf = depth + 1 == path.parts.len() && !path.given;
         if !relative.is_empty() {
             relative.push('/');
         }
         relative.push_str(name);
-        let child = match parent.make(name) {
-            Ok(()) => {
-                fresh.push(relative.clone());
-                let child = parent.open_beneath(name).map_err(told)?;
-                after(&parent, &child)?;
-                child
-            }
+        let origin = match parent.make(name) {
+            Ok(()) => Origin::Made,
             Err(error) if error.io_kind() == std::io::ErrorKind::AlreadyExists && is_leaf => {
-                reuse(&parent, name, path)?;
-                fresh.push(relative.clone());
-                let child = parent.open_beneath(name).map_err(told)?;
-                after(&parent, &child)?;
-                child
+                reuse(parent, name, path).map_err(Unmade::Refused)?;
+                Origin::Made
             }
-            Err(error) if error.io_kind() == std::io::ErrorKind::AlreadyExists => {
-                let child = parent.open_beneath(name).map_err(told)?;
-                // Who made it, for a container that starts beside this one, may not have come to that yet.
-                after(&parent, &child)?;
-                child
-            }
-            Err(error) => return Err(told(error)),
+            Err(error) if error.io_kind() == std::io::ErrorKind::AlreadyExists => Origin::Found,
+            Err(error) => return Err(Unmade::of(error)),
         };
-        parent = child;
+        if origin == Origin::Made {
+            fresh.push(relative.clone());
+        }
+        let child = parent.open_beneath(name).map_err(Unmade::of)?;
+        after(parent, &child, origin).map_err(|error| Unmade::at(&child, error))?;
+        last = Some(child);
     }
-    Ok(parent)
+    let nothing = || Error::invalid("linux.cgroupsPath", "it names no cgroup below the root");
+    last.ok_or_else(|| Unmade::Refused(nothing()))
 }
 
 /// Something of an earlier life is there. Without processes it goes, so that the new one starts with fresh counters.
@@ -249,6 +275,11 @@ pub(super) fn kill_once(dir: &Dir) -> Result<usize> {
         let _ = pidfd_send_signal(pidfd, Signal::KILL);
     }
     Ok(opened.len())
+}
+
+/// Removes `name` in `parent` if nobody and nothing is in it; whether it is gone.
+pub(super) fn remove_empty(parent: &Dir, name: &str) -> bool {
+    gone_is_none(parent.remove(name)).is_ok()
 }
 
 /// Until when a cgroup that is removed now may stay busy.

@@ -6,7 +6,9 @@
 //! `perf_event` and the v2 hierarchy of a hybrid host are left alone: they limit nothing, and their owner is somebody else.
 
 use std::{
+    ffi::OsStr,
     fs::File,
+    os::fd::{AsFd, BorrowedFd},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -20,7 +22,7 @@ use super::{
     counters, devices,
     oom::OomEvents,
     settings::{self, Warnings},
-    tree::{self, CgroupPath, gone_is_none, told},
+    tree::{self, CgroupPath, Origin, gone_is_none, told},
 };
 
 /// Joined always, where mounted.
@@ -90,8 +92,10 @@ impl Group {
                 continue;
             }
             let cpuset = mount.controllers.iter().any(|name| name == "cpuset");
-            let inherit =
-                |parent: &Dir, child: &Dir| if cpuset { inherit_cpuset(parent, child) } else { Ok(()) };
+            let inherit = |parent: &Dir, child: &Dir, origin| match cpuset {
+                true => inherit_cpuset(parent, child, origin),
+                false => Ok(()),
+            };
             let made = tree::make(&root, path, |_| Ok(()), inherit)?;
             self.members.push(Member {
                 controllers: mount.controllers.clone(),
@@ -151,6 +155,12 @@ impl Group {
             member.dir = member.dir.open_beneath(relative).map_err(told)?;
         }
         self.open_tasks()
+    }
+
+    /// The directory in the hierarchy of this name.
+    pub(super) fn hierarchy(&self, name: &OsStr) -> Option<BorrowedFd<'_>> {
+        let member = self.members.iter().find(|member| member.root.path().file_name() == Some(name));
+        member.map(|member| member.dir.as_fd())
     }
 
     /// The `tasks` files, open for writing.
@@ -222,7 +232,10 @@ impl Group {
         };
         let now = dir.read("devices.list").map_err(told)?;
         let writes = filter.v1_writes(&now);
-        match writes.iter().try_for_each(|(file, value)| dir.write(file, value)) {
+        let mut runs = writes.chunk_by(|(a, _), (b, _)| a == b).filter_map(|run| Some((run.first()?.0, run)));
+        match runs
+            .try_for_each(|(file, run)| dir.write_each(file, run.iter().map(|(_, value)| value.as_str())))
+        {
             // The kernel leaves the list to root. Who is not can make no node, and open only what it could without a container.
             Err(error) if self.reach == Reach::Allowed && error.errno() == Some(libc::EPERM) => Ok(()),
             written => written.map_err(told),
@@ -271,7 +284,8 @@ impl Group {
     /// Whether every process is frozen.
     pub(super) fn frozen(&self) -> Result<bool> {
         let Some(dir) = self.dir_of("freezer") else { return Ok(false) };
-        Ok(dir.read("freezer.state").map_err(told)?.trim() == "FROZEN")
+        // The directory can be gone already, when its last process has been moved out of it.
+        Ok(gone_is_none(dir.read("freezer.state"))?.is_some_and(|state| state.trim() == "FROZEN"))
     }
 
     /// One round of killing: quick first, and on stubborn trees with everything frozen, so that nobody forks meanwhile.
@@ -340,6 +354,12 @@ impl Group {
         }))
     }
 
+    /// Removes every directory, as long as nobody is in them; whether all are gone.
+    pub(super) fn remove_empty(&self, path: &CgroupPath) -> bool {
+        let relative = path.relative();
+        self.members.iter().all(|member| tree::remove_empty(&member.root, &relative))
+    }
+
     /// Removes every directory; goes on after a failure.
     pub(super) fn remove(&self, path: &CgroupPath) -> Vec<Error> {
         let relative = path.relative();
@@ -347,20 +367,12 @@ impl Group {
         let removed = self.members.iter().map(|member| tree::remove(&member.root, &relative, deadline));
         removed.filter_map(Result::err).collect()
     }
-
-    /// Removes the parents that are empty.
-    pub(super) fn remove_parent(&self, parent: &str) {
-        for member in &self.members {
-            // Not empty, or gone already: both are fine.
-            let _ = member.root.remove(parent);
-        }
-    }
 }
 
 /// A new cpuset has no CPU and no memory node, and nobody can enter it: it takes its parent's.
-fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<()> {
+fn inherit_cpuset(parent: &Dir, child: &Dir, origin: Origin) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if child.read(file).map_err(told)?.trim().is_empty() {
+        if origin == Origin::Made || child.read(file).map_err(told)?.trim().is_empty() {
             let value = parent.read(file).map_err(told)?;
             child.write(file, value.trim()).map_err(told)?;
         }

@@ -49,7 +49,7 @@ impl Group {
         }
         let refusals = RefCell::new(Vec::new());
         let enable = |parent: &Dir| enable_controllers(parent, &mut refusals.borrow_mut());
-        let made = tree::make(&root, path, enable, |_, _| Ok(()))?;
+        let made = tree::make(&root, path, enable, |_, _, _| Ok(()))?;
         let group = Group { root, dir: made.leaf };
         let limited = group
             .limit(&settings, &refusals.borrow(), warnings)
@@ -237,15 +237,14 @@ impl Group {
         Ok(counters::v2(&|_, file| self.dir.read(file).unwrap_or_default()))
     }
 
+    /// Removes the directory if nobody and nothing is in it; whether it is gone.
+    pub(super) fn remove_empty(&self, path: &CgroupPath) -> bool {
+        tree::remove_empty(&self.root, &path.relative())
+    }
+
     /// Removes the directory and all below.
     pub(super) fn remove(&self, path: &CgroupPath) -> Vec<Error> {
         tree::remove(&self.root, &path.relative(), tree::busy_until()).err().into_iter().collect()
-    }
-
-    /// Removes the parent if it is empty.
-    pub(super) fn remove_parent(&self, parent: &str) {
-        // Not empty, or gone already: both are fine.
-        let _ = self.root.remove(parent);
     }
 }
 
@@ -266,7 +265,11 @@ fn enable_controllers(parent: &Dir, refusals: &mut Vec<String>) -> Result<()> {
     }
     for name in missing {
         if let Err(error) = parent.write("cgroup.subtree_control", &format!("+{name}")) {
-            refusals.push(refusal(parent, name, &error));
+            let refusal = refusal(parent, name, &error);
+            // It is asked again when a parent has vanished.
+            if !refusals.contains(&refusal) {
+                refusals.push(refusal);
+            }
         }
     }
     Ok(())

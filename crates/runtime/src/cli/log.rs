@@ -1,6 +1,6 @@
 //! What the command line says when something is wrong: on stderr, and in the log file where engines look for the reason.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode, time::SystemTime};
+use std::{fmt::Write as _, io::Write as _, path::PathBuf, time::SystemTime};
 
 use serde::Serialize;
 use tinyd_core::{Error, Kind, Result, time};
@@ -46,11 +46,11 @@ impl Log {
     }
 
     /// Tells a failure; the exit code for it.
-    pub(super) fn told(&self, error: &Error, code: u8) -> ExitCode {
+    pub(super) fn told(&self, error: &Error, code: u8) -> u8 {
         let message = error.to_string();
         self.append("error", &message);
         say(&message);
-        ExitCode::from(code)
+        code
     }
 
     /// Tells what is wrong, and keeps nobody from going on.

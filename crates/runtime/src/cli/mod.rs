@@ -10,7 +10,7 @@ mod report;
 mod update;
 mod verbs;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf};
 
 use tinyd_core::{Error, Result};
 
@@ -31,9 +31,9 @@ struct World {
     log: Log,
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process; its exit status.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The supervisor has a protocol instead of options.
     if args.first().is_some_and(|first| first == "shim") {
@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
     // As runc: a failure of `exec` has a number that its process would not be likely to end with.
     let failed = if args.first().is_some_and(|first| first == "exec") { 255 } else { 1 };
     match dispatch(&global, args, log.clone()) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => log.told(&error, failed),
     }
 }

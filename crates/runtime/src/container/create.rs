@@ -76,7 +76,9 @@ pub fn kept_fds(more: u32, activated: bool) -> Result<Fds> {
 #[derive(Debug)]
 pub(super) struct Bundle {
     pub(super) dir: PathBuf,
+    /// Its configuration, without the filter.
     pub(super) spec: oci::Spec,
+    pub(super) seccomp: wire::Seccomp,
     pub(super) bytes: Vec<u8>,
     /// Who this process is.
     pub(super) caller: Caller,
@@ -103,6 +105,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
         .and_then(|(gate, stdio)| prepare(&place, (&bundle, &claimed), stdio, gate, options));
     let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
     let finished = finish(&place, (claimed, &bundle.spec), &mut prepared, options);
+    let finished = finished.map_err(|error| prepared.cause(error));
     match finished {
         Ok(()) => Ok(prepared.warnings),
         Err(error) => {
@@ -161,13 +164,12 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Refused> {
     let root = bundle.spec.root.as_ref().ok_or_else(|| Error::invalid("root", "a root is needed"))?;
     let rootfs = wire::Rootfs::Directory { path: PathBuf::from(&root.path) };
-    let seccomp = seccomp_of(&bundle.spec);
     launch::prepare(Launch {
         id: &place.id,
         spec: &bundle.spec,
         bundle: &bundle.dir,
         rootfs: &rootfs,
-        seccomp: &seccomp,
+        seccomp: &bundle.seccomp,
         stdio,
         idmap_root: false,
         die_with_parent: false,
@@ -183,9 +185,9 @@ pub(super) fn prepare(
     })
 }
 
-/// The filter that a configuration asks for; none when it does not.
-pub(super) fn seccomp_of(spec: &oci::Spec) -> wire::Seccomp {
-    let given = spec.linux.as_ref().and_then(|linux| linux.seccomp.clone());
+/// Takes the filter that a configuration asks for out of it; none when it does not.
+pub(super) fn take_seccomp(spec: &mut oci::Spec) -> wire::Seccomp {
+    let given = spec.linux.as_mut().and_then(|linux| linux.seccomp.take());
     given.map_or(wire::Seccomp::Unconfined, wire::Seccomp::Profile)
 }
 
@@ -250,7 +252,7 @@ fn drop_nulls(value: &mut Value) -> bool {
 
 impl Bundle {
     /// Reads the configuration of a bundle. Where the container could write this program's file, the process begins again first: see
-    /// [`seal::protect`].
+    /// [`seal::require_unwritable_image`].
     ///
     /// # Errors
     /// `NotFound`, or `InvalidArgument` with the place in the file.
@@ -268,11 +270,12 @@ impl Bundle {
         let bytes = fs::read_limited(OwnedFd::from(file), BYTES_MAX).map_err(step("read config.json"))?;
         let caller = Caller::of_this_process()?;
         // Before the whole of it is read: it is read again in the next life.
-        seal::protect(&bytes, caller)?;
+        seal::require_unwritable_image(caller)?;
         let (mut spec, bytes) =
             parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
         annotations::apply(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok())?;
-        Ok(Bundle { dir, spec, bytes, caller })
+        let seccomp = take_seccomp(&mut spec);
+        Ok(Bundle { dir, spec, seccomp, bytes, caller })
     }
 
     pub(super) fn wants_terminal(&self) -> bool {

@@ -10,7 +10,7 @@ use tinyd_sys::{process, tty};
 
 use super::{
     console::{self, Proxy},
-    create::{seccomp_of, write_pid_file},
+    create::{take_seccomp, write_pid_file},
     root::Root,
     run::{Foreground, supervise},
     seal,
@@ -91,7 +91,8 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     }
     // Before the configuration is read: that is for the next life.
     seal::require_unwritable_image(caller)?;
-    let spec = place.spec()?;
+    let mut spec = place.spec()?;
+    let seccomp = take_seccomp(&mut spec);
     let added = added(&spec, options)?;
     if added.terminal && options.detach && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
@@ -113,7 +114,7 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
         caller,
     };
     let stdio = if added.terminal { Stdio::Terminal } else { console::inherited()? };
-    let running = exec::exec(target, &added, &seccomp_of(&spec), stdio);
+    let running = exec::exec(target, &added, &seccomp, stdio);
     let running = running.map_err(|error| seen.told(id, error))?;
     drop(lock);
     warn(&running.warnings);

@@ -54,7 +54,9 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         .map_err(Refused::from)
         .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, Gate::Caller, options));
     let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
-    let started = finish(&place, (claimed, &bundle.spec), &mut prepared, options)
+    let finished = finish(&place, (claimed, &bundle.spec), &mut prepared, options);
+    let started = finished
+        .map_err(|error| prepared.cause(error))
         .and_then(|()| Notify::open(&place.dir))
         .and_then(|notify| prepared.execute().map(|()| notify));
     // Before the hooks that come now: what they ask of the container would wait for them.

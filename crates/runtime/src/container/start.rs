@@ -7,7 +7,7 @@ use tinyd_core::{
     oci::{self, Status},
 };
 
-use super::{create::seccomp_of, notify::Notify, root::Root, state::observe};
+use super::{create::take_seccomp, notify::Notify, root::Root, state::observe};
 use crate::{
     hooks::{self, Later},
     launch::{self, Agent, Way},
@@ -30,10 +30,11 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
             return Err(seen.refused(id, &words));
         }
     }
-    let spec = place.spec()?;
+    let mut spec = place.spec()?;
+    let seccomp = take_seccomp(&mut spec);
     let later = Later::of(id, &seen.record.bundle, &spec)?;
     let told = oci::ContainerState { status: seen.status, ..hooks::state(id, &seen.record.bundle, &spec) };
-    let agent = Agent::of(&seccomp_of(&spec), told);
+    let agent = Agent::of(&seccomp, told);
     let pid = seen.record.process.map_or(0, |process| process.pid);
     let notify = Notify::open(&place.dir)?;
     // Before the gate, which is open only while it is that process.

@@ -32,6 +32,7 @@ use tinyd_sys::{
 };
 
 use self::walk::Walk;
+pub(crate) use self::walk::bring_up_network;
 pub(crate) use self::{
     become_process::{Become, set_streams},
     terminal::open as open_terminal,
@@ -40,7 +41,9 @@ use crate::{
     caller::Caller,
     cgroup::Cgroup,
     launch::{
-        Extra, Gate, Stdio, View, agent, cgroup_views, failpoint, kernel,
+        Extra, Gate, Stdio, View, agent, failpoint,
+        joining::{Entry, views_from_inside},
+        kernel,
         labels::Labels,
         sources, step,
         sync::{Heard, Phase, Sync},
@@ -65,10 +68,8 @@ pub struct Child<'a> {
     pub sources: Vec<Option<OwnedFd>>,
     /// Namespaces to join.
     pub joins: Vec<(u64, OwnedFd)>,
-    /// v1: the `tasks` files of the cgroup.
-    pub tasks: &'a [File],
-    /// What is seen at /sys/fs/cgroup: one for each mount of it.
-    pub cgroup_views: Vec<View>,
+    /// How it comes into its cgroup.
+    pub(crate) entry: Entry<'a>,
     /// What it opens its sources and that view with, where only it can.
     pub(crate) inside: Option<(sources::Context<'a>, &'a Cgroup)>,
     /// Who asked for it.
@@ -103,21 +104,18 @@ pub fn run(mut child: Child<'_>) -> ! {
 
 impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
-        enter_cgroup(self.tasks)?;
+        let route_socket = self.entry.enter(self.plan, &mut self.sync)?;
         if !self.extra.no_new_keyring {
             leave_keys()?;
         }
         let labels = Labels::open(self.proc, &self.plan.process)?;
         // Of the places that mounts are made on; the program gets its own.
         rustix::process::umask(Mode::from_raw_mode(0o022));
-        self.enter_namespaces()?;
+        let cgroup_views = self.enter_namespaces()?;
         let clocks = self.open_clocks()?;
         failpoint(self.failpoint, "mounts")?;
-        let mut walk = Walk::new(
-            std::mem::take(&mut self.sources),
-            std::mem::take(&mut self.cgroup_views),
-            self.failpoint,
-        );
+        let mut walk = Walk::new(std::mem::take(&mut self.sources), cgroup_views, self.failpoint);
+        walk.route_socket = route_socket;
         walk.warnings.append(&mut self.warnings);
         let plan = self.plan;
         for step in &plan.steps {
@@ -182,7 +180,9 @@ impl Child<'_> {
         process::close_all_but(self.extra.fds.first_other(), &keep).map_err(step("close descriptors"))
     }
 
-    fn enter_namespaces(&mut self) -> Result<()> {
+    /// Enters and makes namespaces; what is seen of the cgroup from them.
+    fn enter_namespaces(&mut self) -> Result<Vec<View>> {
+        let mut views = self.entry.take_views(self.plan, &mut self.sync)?;
         // An ordinary user could not map the ids of a process that is out of its reach. Nobody else is in its new user namespace, and
         // nobody outside of the host's has a right over it, while it waits for that.
         if !(self.caller == Caller::User && self.plan.namespaces.makes(flag::USER)) {
@@ -216,13 +216,13 @@ impl Child<'_> {
         self.open_inside(|_| true)?;
         if let Some((_, cgroup)) = self.inside {
             // From a cgroup namespace of its own it could not say where it is.
-            self.cgroup_views = cgroup_views(self.plan, cgroup)?;
+            views = views_from_inside(self.plan, cgroup)?;
         }
         let late = self.plan.namespaces.new & self.plan.namespaces.late();
         if late != 0 {
             ns::unshare(late).map_err(step("make namespaces"))?;
         }
-        Ok(())
+        Ok(views)
     }
 
     /// Opens those sources of its own that are wanted now.

@@ -163,14 +163,19 @@ impl Walk<'_> {
             return Ok(());
         }
         let root = self.root().map_err(|_| tinyd_sys::Error::new("open root", rustix::io::Errno::BADF))?;
-        match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
-            // A read-only root with the directory in it is fine; without it the next call says so.
-            Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => {}
-            Err(error) => return Err(error).ask(format_args!("mkdirat(/{name})")),
-        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(root, name, flags, Mode::empty())
-            .ask(format_args!("openat(/{name}, no link followed)"))?;
+        let open = || rustix::fs::openat(root, name, flags, Mode::empty());
+        let opened = match open() {
+            Err(rustix::io::Errno::NOENT) => {
+                match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
+                    // Another container of the same root was quicker.
+                    Ok(()) | Err(rustix::io::Errno::EXIST) => open(),
+                    Err(error) => return Err(error).ask(format_args!("mkdirat(/{name})")),
+                }
+            }
+            opened => opened,
+        };
+        opened.ask(format_args!("openat(/{name}, no link followed)"))?;
         self.real.push(name);
         Ok(())
     }
@@ -193,20 +198,18 @@ impl Walk<'_> {
                 let data = [("mode".to_owned(), Some("755".to_owned()))];
                 let dir = new_fs("tmpfs", Some("tmpfs"), &data, attributes & !Attr::RDONLY).map_err(named)?;
                 self.attach(mount, &dir)?;
+                // It is this process's own: what is made here is here.
                 for (name, tree) in mounts {
                     mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
-                    let target = path::open_or_make(dir.as_fd(), &name, Missing::Directory).map_err(named)?;
-                    mount::attach(tree.as_fd(), target.as_fd()).map_err(named)?;
+                    let made = rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(0o755));
+                    made.ask("mkdirat(cgroup)").map_err(named)?;
+                    mount::attach_in(tree.as_fd(), dir.as_fd(), &name).map_err(named)?;
                 }
                 for (name, target) in links {
                     rustix::fs::symlinkat(&target, &dir, &name).ask("symlinkat(cgroup)").map_err(named)?;
                 }
-                mount::set_attr(
-                    dir.as_fd(),
-                    Attr { set: attributes & Attr::RDONLY, ..Attr::default() },
-                    false,
-                )
-                .map_err(named)
+                let attr = Attr { set: attributes & Attr::RDONLY, ..Attr::default() };
+                mount::set_attr(dir.as_fd(), attr, false).map_err(named)
             }
         }
     }

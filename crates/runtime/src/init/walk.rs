@@ -44,6 +44,12 @@ pub(super) struct Walk<'a> {
     pub(super) warnings: Vec<String>,
 }
 
+/// Brings `lo` of the network namespace up; a socket through which the caller sets the rest up.
+pub(crate) fn bring_up_network() -> Result<OwnedFd> {
+    ns::loopback_up().map_err(step("bring lo up"))?;
+    ns::route_socket().map_err(step("open the network"))
+}
+
 impl<'a> Walk<'a> {
     pub(super) fn new(sources: Vec<Option<OwnedFd>>, cgroup_views: Vec<View>, failpoint: &'a str) -> Self {
         Walk {
@@ -75,7 +81,8 @@ impl<'a> Walk<'a> {
         match next {
             Step::Hostname(name) => ns::set_hostname(name).map_err(step("hostname")),
             Step::Domainname(name) => ns::set_domainname(name).map_err(step("domainname")),
-            Step::Network => self.network(),
+            Step::Network if self.route_socket.is_some() => Ok(()),
+            Step::Network => bring_up_network().map(|socket| self.route_socket = Some(socket)),
             Step::DetachFromHost => mount::set_propagation(c"/", libc::MS_REC | libc::MS_SLAVE)
                 .map_err(step("detach from the host's mounts")),
             Step::Root { place } => self.attach_root(place.as_deref()),
@@ -107,12 +114,6 @@ impl<'a> Walk<'a> {
 
     pub(super) fn root(&self) -> Result<&OwnedFd> {
         self.root.as_ref().ok_or_else(no_root)
-    }
-
-    fn network(&mut self) -> Result<()> {
-        ns::loopback_up().map_err(step("bring lo up"))?;
-        self.route_socket = Some(ns::route_socket().map_err(step("open the network"))?);
-        Ok(())
     }
 
     /// Hooks look for the container's mounts at the place of its root, where other runtimes make them. A place that this user

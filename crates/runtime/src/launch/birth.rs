@@ -64,10 +64,10 @@ fn is_same(namespace: &Stat, joined: &OwnedFd) -> Result<bool> {
     Ok((namespace.st_dev, namespace.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
-/// Clones the first process into its namespaces and, on v2, its cgroup.
+/// Clones the first process into its namespaces, but for those that it makes itself `meanwhile`, and, on v2, its cgroup.
 pub(super) fn clone(
     plan: &Plan,
-    cgroup: &Cgroup,
+    (cgroup, meanwhile): (&Cgroup, u64),
     joins: &[(u64, OwnedFd)],
     caller: Caller,
 ) -> Result<Forked> {
@@ -78,7 +78,7 @@ pub(super) fn clone(
     let later =
         if joins.iter().any(|(kind, _)| *kind == flag::USER) { !flag::PID } else { plan.namespaces.late() };
     let through: Vec<_> = joins.iter().filter(|(kind, _)| plan.namespaces.joined_by_caller(*kind)).collect();
-    let flags = plan.namespaces.new & !later;
+    let flags = plan.namespaces.new & !(later | meanwhile);
     if caller.is_rootless() && !through.is_empty() {
         // Who is not root of the machine could not come back.
         let clone = || process::clone3(0, cgroup.clone_fd()).map_err(not_cloned);

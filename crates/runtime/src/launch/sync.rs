@@ -31,6 +31,8 @@ const FAILED: u8 = 0xff;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
+    /// Caller: the cgroup is made; here are its `tasks` files, and then what is seen of it.
+    Cgroup = 0,
     /// Caller: ids are mapped; here are the mounts that needed that.
     Mapped = 1,
     /// Child: the mounts are made, and the old root is still there. Only where hooks run then.
@@ -53,7 +55,8 @@ pub enum Phase {
 
 impl Phase {
     fn from_byte(byte: u8) -> Option<Phase> {
-        const ALL: [Phase; 9] = [
+        const ALL: [Phase; 10] = [
+            Phase::Cgroup,
             Phase::Mapped,
             Phase::Mounted,
             Phase::Hooked,
@@ -166,18 +169,28 @@ impl Sync {
             Ok(_) => Ok(()),
             // Only who is gone has said its last: of one that still listens there is nothing to wait for.
             Err(error @ (Errno::PIPE | Errno::CONNRESET)) => {
-                Err(self.last_words().unwrap_or_else(|| kernel("sendmsg(sync)", &error)))
+                Err(self.last_words()?.unwrap_or_else(|| kernel("sendmsg(sync)", &error)))
             }
             Err(error) => Err(kernel("sendmsg(sync)", &error)),
         }
     }
 
-    /// Why the other side has gone, when it said so.
-    fn last_words(&self) -> Option<Error> {
+    /// Why the other side has gone, when it said so. Nothing is waited for.
+    ///
+    /// # Errors
+    /// When that cannot be heard.
+    pub(super) fn last_words(&self) -> Result<Option<Error>> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut bytes = vec![0; BYTES_MAX + 1];
-        let (len, _) = self.receive(&mut bytes).ok()?;
-        let (kind, body) = bytes.get(..len)?.split_first()?;
-        if *kind == FAILED { json::read(body).ok() } else { None }
+        while poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0) {
+            let (len, _) = self.receive(&mut bytes)?;
+            match bytes.get(..len).and_then(<[u8]>::split_first) {
+                None => break,
+                Some((&FAILED, body)) => return Ok(json::read(body).ok()),
+                Some(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Hears the next thing; waits for it.

@@ -22,7 +22,6 @@ use std::{
     fmt,
     io::Write,
     os::fd::{AsFd, OwnedFd},
-    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -52,15 +51,15 @@ const REST: Duration = Duration::from_millis(300);
 /// How many connections there may be.
 const CLIENTS_MAX: usize = 512;
 
-/// Serves on the listening socket that is standard input until the container has ended.
+/// Serves on the listening socket that is standard input until the container has ended; the exit status.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let ran = setup::become_supervisor().and_then(Shim::new).and_then(Shim::run);
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             note(tinyd_core::error::chain(&error));
-            ExitCode::FAILURE
+            1
         }
     }
 }

@@ -166,3 +166,18 @@ fn a_process_that_is_added_has_what_was_asked_for() {
         case.assert_only_what_was_asked_for("exec", &pid);
     }
 }
+
+/// What is opened first would get the number of a standard stream that is closed, and the container would have the host's file.
+#[test]
+fn a_standard_stream_that_is_closed_is_nothing_and_not_a_file() {
+    let bundle = Bundle::new("closed-streams").args(&["sleep", "1000"]);
+    bundle.write();
+    let closed = ["sh", "-c", r#"exec "$0" "$@" <&- >&- 2>&-"#];
+    let said = bundle.tinyrun_in(&closed, &["run", "-d", "-b", bundle.dir.to_str().unwrap(), &bundle.id]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let fds = format!("/proc/{}/fd", bundle.state()["pid"]);
+    wait_for("the program", || fs::read_dir(&fds).unwrap().count() == 3);
+    for stream in ["0", "1", "2"] {
+        assert_eq!(fs::read_link(Path::new(&fds).join(stream)).unwrap(), Path::new("/dev/null"));
+    }
+}

@@ -128,3 +128,25 @@ fn a_paused_container_takes_a_process_only_when_told_and_runs_it_later() {
     until_stopped(&bundle);
     exec(&bundle, &[], &["true"]).fails(255, "cannot exec in a stopped container");
 }
+
+/// clone3(2) into a PID namespace whose first process has ended is ENOMEM (pid_namespaces(7)), which is no lack of memory.
+#[test]
+fn a_container_that_ends_between_setns_and_clone_is_not_running() {
+    let bundle = running("exec-ended");
+    let trace = bundle.dir.join("trace");
+    let held = [
+        ["strace", "-D", "-qq", "-o", trace.to_str().unwrap()].as_slice(),
+        &["-e", "trace=setns,clone3", "-e", "inject=clone3:delay_enter=1s:when=1"],
+    ]
+    .concat();
+    let said = std::thread::scope(|scope| {
+        let added = scope.spawn(|| bundle.tinyrun_in(&held, &["exec", &bundle.id, "true"]));
+        let traced = || fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("setns("));
+        wait_for("exec in the container's PID namespace", traced);
+        bundle.tinyrun(&["kill", &bundle.id, "KILL"]).says("");
+        until_stopped(&bundle);
+        added.join().unwrap()
+    });
+    said.fails(255, "container not running");
+    assert!(said.err.contains("clone3"), "{said:?}");
+}

@@ -268,7 +268,8 @@ fn without_a_cgroup_a_creation_that_is_killed_leaves_no_process() {
     bundle.write();
     let dir = bundle.dir.to_str().unwrap();
     // The first record and the configuration are in place; the second record, with the process, is not.
-    let tracer = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "inject=rename:signal=KILL:when=3"];
+    let tracer =
+        ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat2:signal=KILL:when=1"];
     let create = ["--cgroup-manager=disabled", "create", "-b", dir, &bundle.id];
     assert_ne!(bundle.tinyrun_in(&tracer, &create).code, 0);
     let waiting = || {

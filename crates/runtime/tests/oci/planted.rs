@@ -292,6 +292,40 @@ fn the_file_of_a_runtime_that_joins_cannot_be_written() {
     assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
 }
 
+/// It begins again from a file that nobody can write before it has begun in earnest: a C library that starts twice is a tenth of a container.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_runtime_is_sealed_before_its_c_library_starts() {
+    let calls = calls_of_run("entry", "mount_setattr,arch_prctl", &[]);
+    assert_eq!(calls[..4], ["execve", "mount_setattr", "execveat", "arch_prctl"], "{calls:?}");
+    assert_eq!(calls.iter().filter(|call| *call == "arch_prctl").count(), 1, "{calls:?}");
+}
+
+/// Where the kernel has no detached mounts, it begins again from a sealed copy.
+#[test]
+fn a_runtime_that_cannot_be_sealed_at_its_entry_is_sealed_later() {
+    let calls =
+        calls_of_run("entry-refused", "open_tree", &["-e", "inject=open_tree:error=ENOSYS:when=1..2"]);
+    assert_eq!(calls[..5], ["execve", "open_tree", "open_tree", "memfd_create", "execveat"], "{calls:?}");
+    // And where nothing is executed from a mount without a path.
+    let calls = calls_of_run("entry-unexecuted", "close", &["-e", "inject=execveat:error=EACCES:when=1..2"]);
+    assert_eq!(calls[..3], ["execve", "execveat", "close"], "what the entry has opened is closed: {calls:?}");
+    let later: Vec<&String> = calls.iter().filter(|call| *call != "close").collect();
+    assert_eq!(later[..4], ["execve", "execveat", "execveat", "memfd_create"], "{calls:?}");
+}
+
+/// The calls of a run that have to do with its own file, and some others.
+fn calls_of_run(name: &str, others: &str, more: &[&str]) -> Vec<String> {
+    let bundle = Bundle::new(name).args(&["true"]);
+    bundle.write();
+    let trace = bundle.dir.join("trace");
+    let what = format!("trace=execve,execveat,memfd_create,{others}");
+    let tracer = [&["strace", "-qq", "-o", trace.to_str().unwrap(), "-e", &what], more].concat();
+    bundle.tinyrun_in(&tracer, &["run", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let text = fs::read_to_string(&trace).unwrap();
+    text.lines().filter_map(|line| line.split('(').next()).map(String::from).collect()
+}
+
 /// CVE-2024-21626: at the gate, where the container's files are already followed, and in a process that was added.
 #[test]
 fn no_descriptor_of_the_host_is_left_at_the_gate() {

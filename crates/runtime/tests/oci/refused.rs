@@ -39,10 +39,20 @@ const NEWER: &str = "openat2 open_tree move_mount fsopen fsconfig fsmount mount_
     pidfd_send_signal execveat statx keyctl memfd_create seccomp bpf";
 const ENOSYS: Errno = ("ENOSYS", "Function not implemented");
 
+fn is_in(calls: &str, call: &str) -> bool {
+    calls.split_whitespace().any(|name| name == call)
+}
+
+/// What its man page knows.
 fn errors_of(call: &str) -> impl Iterator<Item = Errno> {
-    let is_in = |calls: &str| calls.split_whitespace().any(|name| name == call);
-    let short = REFUSALS.iter().find(|(calls, _)| is_in(calls)).unwrap().1;
-    short.iter().copied().chain(is_in(NEWER).then_some(ENOSYS))
+    let short = REFUSALS.iter().find(|(calls, _)| is_in(calls, call)).unwrap().1;
+    short.iter().copied().chain(is_in(NEWER, call).then_some(ENOSYS))
+}
+
+/// What no kernel says of it today.
+fn other_errors_of(call: &str) -> impl Iterator<Item = Errno> {
+    let known: Vec<Errno> = errors_of(call).collect();
+    [ENOMEM, EAGAIN, EMFILE, ENOSPC].into_iter().filter(move |error| !known.contains(error))
 }
 
 fn refuse(name: &str, seconds: &str, case: Case) {
@@ -53,8 +63,11 @@ fn refuse(name: &str, seconds: &str, case: Case) {
     assert!(points.len() > 20, "{points:?}");
     let creates = matches!(case.verb[0], "create" | "run");
     let mut wrong = Vec::new();
-    let all = points.into_iter().flat_map(|point| errors_of(point.call).map(move |error| (point, error)));
-    for (point, error) in share(name, "TINYD_REFUSED_SHARE", all.collect()) {
+    let known = points.iter().flat_map(|point| errors_of(point.call).map(|error| (*point, error)));
+    let others = points.iter().flat_map(|point| other_errors_of(point.call).map(|error| (*point, error)));
+    let mut played = share(name, "TINYD_REFUSED_SHARE", known.collect());
+    played.extend(share(name, "TINYD_REFUSED_OTHERWISE_SHARE", others.collect()));
+    for (point, error) in played {
         case.prepare(&bundle);
         let said = case.play(&bundle, point, &format!("error={}", error.0));
         let place = format!("{} with {} from {} {}", case.verb[0], error.0, point.call, point.at);

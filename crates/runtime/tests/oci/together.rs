@@ -106,8 +106,12 @@ fn everything_at_once_ends_in_one_state() {
             let (bundle, verbs, refusals) = (&bundle, &verbs, &refusals);
             scope.spawn(move || {
                 for at in 0..20 {
-                    let said = bundle.tinyrun(verbs[(start * 7 + at * 3) % verbs.len()]);
-                    assert_refusals(&[said], refusals);
+                    let verb = verbs[(start * 7 + at * 3) % verbs.len()];
+                    let said = bundle.tinyrun(verb);
+                    // A program that was added ends by SIGKILL with its container: that is its own exit status, and no refusal.
+                    if (verb[0], said.code, said.err.as_str()) != ("exec", 128 + 9, "") {
+                        assert_refusals(&[said], refusals);
+                    }
                 }
             });
         }

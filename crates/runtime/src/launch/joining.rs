@@ -1,0 +1,255 @@
+//! When a container's cgroup is made, and how its first process comes into it.
+//!
+//! On v2 a process is born in its cgroup, which is made before it. A v1 cgroup is entered by the process itself. Where that has a network
+//! namespace to make, which takes the kernel as long as the caller needs for all the directories, both are done at the same time: the
+//! process is cloned first, makes its network, and does nothing else before it is in its cgroup.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use tinyd_core::{Result, oci};
+use tinyd_sys::{
+    cgroup::Layout,
+    ns::{self, flag},
+};
+
+use super::{
+    Launch, View,
+    cgroups::{self, Names, Side},
+    failpoint, step,
+    sync::{Phase, Sync},
+};
+use crate::{
+    caller::Caller,
+    cgroup::{Cgroup, CgroupManager, systemd::Unit},
+    init,
+    plan::{self, Plan},
+};
+
+/// What is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    id: &'a str,
+    spec: &'a oci::Spec,
+    manager: CgroupManager,
+    path: &'a str,
+    unit: Option<&'a Unit>,
+    takes_what_it_gets: bool,
+    caller: Caller,
+    failpoint: &'a str,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(launch: &Launch<'a>) -> Wanted<'a> {
+        Wanted {
+            id: launch.id,
+            spec: launch.spec,
+            manager: launch.manager,
+            path: launch.cgroup,
+            unit: launch.unit,
+            takes_what_it_gets: launch.takes_what_it_gets,
+            caller: launch.caller,
+            failpoint: launch.failpoint,
+        }
+    }
+
+    fn make(&self, layout: &Layout) -> Result<(Cgroup, Vec<String>)> {
+        let linux = self.spec.linux.as_ref();
+        let default = oci::Resources::default();
+        let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
+        if let Some(unit) = self.unit {
+            return Cgroup::create_in_unit(unit, self.path, self.id, self.spec);
+        }
+        match self.manager {
+            CgroupManager::Cgroupfs if self.takes_what_it_gets => {
+                Cgroup::create_where_allowed(layout, self.path, resources)
+            }
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => Cgroup::create(layout, self.path, resources),
+            CgroupManager::Disabled if *resources == default => Ok((Cgroup::nowhere(), Vec::new())),
+            CgroupManager::Disabled => {
+                let warning = "linux.resources: nothing is limited: the cgroup manager is disabled";
+                Ok((Cgroup::nowhere(), vec![warning.to_owned()]))
+            }
+        }
+    }
+
+    /// Whether the first process can be there before its cgroup.
+    fn can_wait(&self, layout: &Layout, plan: &Plan) -> bool {
+        let is_plain =
+            self.manager == CgroupManager::Cgroupfs && self.unit.is_none() && !self.takes_what_it_gets;
+        let makes_network = plan.namespaces.makes(flag::NET) && plan.namespaces.join.is_empty();
+        is_plain && makes_network && self.caller == Caller::Machine && !layout.v1.is_empty()
+    }
+}
+
+/// A cgroup that is made, or about to be.
+#[derive(Debug)]
+pub(super) struct Joining<'a> {
+    wanted: Wanted<'a>,
+    layout: Layout,
+    /// What the views are made of, while it is yet to come: both sides speak of the same.
+    names: Option<Names>,
+    /// How many views of it the container has.
+    views: usize,
+    /// None at all until it is made.
+    cgroup: Cgroup,
+    is_made: bool,
+    warnings: Vec<String>,
+}
+
+impl<'a> Joining<'a> {
+    /// Makes the cgroup, unless that can wait.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub(super) fn begin(wanted: Wanted<'a>, plan: &Plan) -> Result<Joining<'a>> {
+        let is_needed = wanted.unit.is_none() && wanted.manager != CgroupManager::Disabled;
+        let layout = if is_needed { Cgroup::layout()? } else { Layout::default() };
+        let can_wait = wanted.can_wait(&layout, plan);
+        let mut joining = Joining {
+            wanted,
+            layout,
+            names: can_wait.then(Names::read).transpose()?,
+            views: views_in(plan),
+            cgroup: Cgroup::nowhere(),
+            is_made: false,
+            warnings: Vec::new(),
+        };
+        if !can_wait {
+            joining.make()?;
+        }
+        Ok(joining)
+    }
+
+    fn make(&mut self) -> Result<()> {
+        (self.cgroup, self.warnings) = self.wanted.make(&self.layout)?;
+        self.is_made = true;
+        Ok(())
+    }
+
+    /// Whether it is made.
+    pub(super) fn is_made(&self) -> bool {
+        self.is_made
+    }
+
+    /// The cgroup; none at all while it is not made.
+    pub(super) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// The cgroup, and what could not be done.
+    pub(super) fn end(self) -> (Cgroup, Vec<String>) {
+        (self.cgroup, self.warnings)
+    }
+
+    /// The namespaces that the first process makes while it waits.
+    pub(super) fn made_meanwhile(&self) -> u64 {
+        if self.names.is_some() { flag::NET } else { 0 }
+    }
+
+    /// Fails when it is made and that is the step that shall fail.
+    ///
+    /// # Errors
+    /// See [`failpoint`].
+    pub(super) fn fail_if_made(&self) -> Result<()> {
+        if self.is_made { failpoint(self.wanted.failpoint, "cgroup") } else { Ok(()) }
+    }
+
+    /// What the first process needs of it. `opens_inside`: it opens its views itself.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn entry(&self, opens_inside: bool) -> Result<Entry<'_>> {
+        if let Some(names) = &self.names {
+            return Ok(Entry::Coming(names));
+        }
+        let count = if opens_inside { 0 } else { self.views };
+        let views = (0..count).map(|_| cgroups::open(&self.cgroup, Side::Caller)).collect::<Result<_>>()?;
+        Ok(Entry::Made { tasks: self.cgroup.procs(), views })
+    }
+
+    /// Makes what could wait, and lets the first process in.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`]; the process is the caller's to end then.
+    pub(super) fn let_in(&mut self, sync: &mut Sync) -> Result<()> {
+        let Some(names) = self.names.take() else { return Ok(()) };
+        self.make()?;
+        self.fail_if_made()?;
+        let tasks: Vec<_> = self.cgroup.procs().iter().map(AsFd::as_fd).collect();
+        sync.say(Phase::Cgroup, b"", &tasks)?;
+        // While it enters.
+        for _ in 0..self.views {
+            let (body, trees) = names.open(&self.cgroup)?;
+            let trees: Vec<BorrowedFd<'_>> = trees.iter().map(AsFd::as_fd).collect();
+            sync.say(Phase::Cgroup, &body, &trees)?;
+        }
+        Ok(())
+    }
+}
+
+/// How many mounts show the container its cgroup.
+fn views_in(plan: &Plan) -> usize {
+    let shows = |step: &&plan::Step| {
+        matches!(step, plan::Step::Mount(plan::mounts::Mount { what: plan::mounts::What::Cgroup { .. }, .. }))
+    };
+    plan.steps.iter().filter(shows).count()
+}
+
+/// How the first process comes into its cgroup.
+#[derive(Debug)]
+pub(crate) enum Entry<'a> {
+    /// It is made.
+    Made {
+        /// v1: its `tasks` files. On v2 the process is in it already.
+        tasks: &'a [File],
+        /// What is seen at /sys/fs/cgroup: one for each mount of it.
+        views: Vec<View>,
+    },
+    /// It is made meanwhile; these are the hierarchies.
+    Coming(&'a Names),
+}
+
+impl Entry<'_> {
+    /// Enters the cgroup, before anything else is done but the network that is made meanwhile: its socket.
+    ///
+    /// # Errors
+    /// The kernel's refusal; that of the caller, who could not make it.
+    pub(crate) fn enter(&self, plan: &Plan, sync: &mut Sync) -> Result<Option<OwnedFd>> {
+        match self {
+            Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
+            Entry::Coming(_) => {
+                ns::unshare(flag::NET).map_err(step("make namespaces"))?;
+                let socket =
+                    plan.steps.contains(&plan::Step::Network).then(init::bring_up_network).transpose()?;
+                let (_, tasks) = sync.hear_phase(Phase::Cgroup)?;
+                init::enter_cgroup(&tasks.into_iter().map(File::from).collect::<Vec<_>>())?;
+                Ok(socket)
+            }
+        }
+    }
+
+    /// What is seen at /sys/fs/cgroup. To be taken before anything else is heard.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn take_views(&mut self, plan: &Plan, sync: &mut Sync) -> Result<Vec<View>> {
+        match self {
+            Entry::Made { views, .. } => Ok(std::mem::take(views)),
+            Entry::Coming(names) => {
+                let hear = |_| sync.hear_phase(Phase::Cgroup).map(|(body, trees)| names.view(&body, trees));
+                (0..views_in(plan)).map(hear).collect()
+            }
+        }
+    }
+}
+
+/// What the container sees at /sys/fs/cgroup, as it opens it itself.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn views_from_inside(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<View>> {
+    (0..views_in(plan)).map(|_| cgroups::open(cgroup, Side::Inside)).collect()
+}
