@@ -128,9 +128,10 @@ fn arrows_point_downwards() -> Outcome {
     for (name, may) in [
         ("tinyd-core", &[][..]),
         ("tinyd-sys", &[]),
+        ("tinyd-seccomp", &["tinyd-core", "tinyd-sys"]),
         ("tinyd-image", &["tinyd-core", "tinyd-sys"]),
         ("tinyd-net", &["tinyd-core", "tinyd-sys"]),
-        ("tinyd-runtime", &["tinyd-core", "tinyd-sys"]),
+        ("tinyd-runtime", &["tinyd-core", "tinyd-sys", "tinyd-seccomp"]),
         ("tinyd-engine", &["tinyd-core", "tinyd-sys", "tinyd-image", "tinyd-net"]),
         ("tinyd", &["tinyd-core", "tinyd-sys", "tinyd-engine"]),
         ("tinyd-e2e", &[]),

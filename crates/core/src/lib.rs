@@ -5,6 +5,9 @@
 //! function that a test can call a million times.
 
 pub mod config;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod draw;
 pub mod error;
 pub mod health;
 pub mod id;

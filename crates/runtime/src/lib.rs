@@ -1,5 +1,5 @@
 //! The OCI runtime and supervisor. A bundle, or a daemon's plan, becomes a container: `plan` decides, `init` acts,
-//! `cgroup` limits, `seccomp` filters, `shim` supervises. One thread; no async, no gRPC, no TLS.
+//! `cgroup` limits, `tinyd_seccomp` filters, `shim` supervises. One thread; no async, no gRPC, no TLS.
 
 pub mod caller;
 pub mod cgroup;
@@ -13,6 +13,7 @@ mod hooks;
 pub mod init;
 pub mod launch;
 pub mod plan;
-pub mod seccomp;
 pub mod shim;
 mod stat;
+
+pub use tinyd_seccomp as seccomp;

@@ -4,16 +4,15 @@
 //! `cargo test` runs them on the corpus in `/fuzz/corpus` and on mutations of it, `cargo fuzz` with its coverage: both call the same.
 //! The product has none of this: it is compiled for tests and with the feature `fuzz`.
 
-mod draw;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use draw::Draw;
+pub(crate) use tinyd_core::draw::Draw;
+pub use tinyd_seccomp::fuzz::seccomp;
 
 pub use crate::{
     cgroup::fuzz::{cgroup_path, devices},
     plan::fuzz::{config, mounts},
-    seccomp::fuzz::seccomp,
 };
 
 /// Reads bytes in one way.

@@ -2,40 +2,40 @@
 
 /// What is left of the bytes. When they are used up, every decision is the first one.
 #[derive(Debug)]
-pub(crate) struct Draw<'a>(&'a [u8]);
+pub struct Draw<'a>(&'a [u8]);
 
 impl<'a> Draw<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Draw<'a> {
+    pub fn new(bytes: &'a [u8]) -> Draw<'a> {
         Draw(bytes)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn byte(&mut self) -> u8 {
+    pub fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
     /// One of `count` numbers from 0.
-    pub(crate) fn below(&mut self, count: usize) -> usize {
+    pub fn below(&mut self, count: usize) -> usize {
         let wide = if count > 256 { usize::from(self.byte()) << 8 } else { 0 };
         (wide | usize::from(self.byte())) % count.max(1)
     }
 
-    pub(crate) fn one_of<'b, T>(&mut self, all: &'b [T]) -> &'b T {
+    pub fn one_of<'b, T>(&mut self, all: &'b [T]) -> &'b T {
         &all[self.below(all.len())]
     }
 
     /// Once in `times`.
-    pub(crate) fn rarely(&mut self, times: usize) -> bool {
+    pub fn rarely(&mut self, times: usize) -> bool {
         self.below(times) == times - 1
     }
 
     /// Small, at an edge, or anything.
-    pub(crate) fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         match self.byte() {
             small @ 0..=127 => u64::from(small),
             edge @ 128..=191 => (1_u64 << (edge - 128)).wrapping_sub(u64::from(self.byte() & 1)),

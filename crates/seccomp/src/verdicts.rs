@@ -204,7 +204,7 @@ pub(super) enum Verdict {
     /// This.
     Always(Return),
     /// The first case that holds, else the last value.
-    ByArguments(Vec<Case>, Return),
+    ByArguments(Box<(Vec<Case>, Return)>),
 }
 
 /// What happens to this number and those after it, up to the next step's.
@@ -217,7 +217,7 @@ pub(super) struct Verdicts(pub Vec<Step>);
 impl Verdicts {
     /// Applies a policy to an architecture.
     pub(super) fn of(policy: &Policy, arch: Arch) -> Verdicts {
-        let mut steps = Vec::with_capacity(256);
+        let mut steps = Vec::with_capacity(128);
         // The first number that nothing has been said of, and what the last step always returns.
         let (mut open, mut last) = (0, None);
         let mut rules = Vec::new();
@@ -325,7 +325,7 @@ impl Policy {
         if cases.is_empty() {
             Verdict::Always(self.default)
         } else {
-            Verdict::ByArguments(cases, self.default)
+            Verdict::ByArguments(Box::new((cases, self.default)))
         }
     }
 }

@@ -47,7 +47,7 @@ fn helper() -> Option<&'static Path> {
         if !Path::new("/usr/include/seccomp.h").exists() {
             return None;
         }
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/seccomp/oracle/libseccomp.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/oracle/libseccomp.c");
         let program = std::env::current_exe().unwrap().with_file_name("tinyd-libseccomp");
         // Another run of the tests may be making it too.
         let own = program.with_extension(std::process::id().to_string());

@@ -116,13 +116,15 @@ impl Arch {
 
     /// The number of the call in a row.
     fn number_in(self, row: Row) -> Option<u32> {
-        match NUMBERS.get(row.0) {
+        match NUMBERS.get(row.index()) {
             Some(numbers) => match (self, numbers[self as usize]) {
                 (_, NONE) => None,
                 (Arch::X32, number) => Some(u32::from(number) | X32_BIT),
                 (_, number) => Some(u32::from(number)),
             },
-            None if self == Arch::Arm => ARM_PRIVATE.get(row.0 - NUMBERS.len()).map(|(_, number)| *number),
+            None if self == Arch::Arm => {
+                ARM_PRIVATE.get(row.index() - NUMBERS.len()).map(|(_, number)| *number)
+            }
             None => None,
         }
     }
@@ -170,7 +172,7 @@ impl Iterator for Calls {
     fn next(&mut self) -> Option<(u32, Row)> {
         while self.at < ROWS {
             // What is not in the table comes after it.
-            let row = IN_ORDER[self.arch as usize].get(self.at).map_or(self.at, |row| usize::from(*row));
+            let row = IN_ORDER[self.arch as usize].get(self.at).map_or(self.at as u16, |row| *row);
             self.at += 1;
             if let Some(number) = self.arch.number_in(Row(row)) {
                 return Some((number, Row(row)));
@@ -185,7 +187,7 @@ pub(super) const ROWS: usize = NUMBERS.len() + ARM_PRIVATE.len();
 
 /// Where a call is among all: in the table, or after it when it is one of ARM's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row(usize);
+pub(super) struct Row(u16);
 
 impl Row {
     /// The first one.
@@ -198,20 +200,20 @@ impl Row {
             let middle = low + (high - low) / 2;
             match name_in(middle).cmp(name) {
                 Ordering::Less => low = middle + 1,
-                Ordering::Equal => return Some(Row(middle)),
+                Ordering::Equal => return Some(Row(middle as u16)),
                 Ordering::Greater => high = middle,
             }
         }
         let private = ARM_PRIVATE.iter().position(|(known, _)| *known == name);
-        private.map(|at| Row(NUMBERS.len() + at))
+        private.map(|at| Row((NUMBERS.len() + at) as u16))
     }
 
     /// The row of a name that is likely to be this one or one of the next few.
     pub(super) fn of_near(self, name: &str) -> Option<Row> {
         const NEAR: usize = 4;
-        for row in self.0..NUMBERS.len().min(self.0 + NEAR) {
+        for row in self.index()..NUMBERS.len().min(self.index() + NEAR) {
             if name_in(row) == name {
-                return Some(Row(row));
+                return Some(Row(row as u16));
             }
         }
         Row::of(name)
@@ -219,7 +221,7 @@ impl Row {
 
     /// Which of [`ROWS`] it is.
     pub(super) fn index(self) -> usize {
-        self.0
+        usize::from(self.0)
     }
 
     /// The one after it.

@@ -1,14 +1,15 @@
 //! System call filters: a profile becomes a BPF program in well under a millisecond, without libseccomp.
 //!
 //! [`compile`] decides per architecture and call number what happens (`verdicts`), and writes that as a search tree over
-//! intervals of numbers (`program`). [`default_profile`] is Docker's, as data. Nothing here installs anything:
+//! intervals of numbers (`assembler`). [`default_profile`] is Docker's, as data. Nothing here installs anything:
 //! [`Filter::install`] does, in the process that is to be filtered.
 
 mod arch;
 mod assembler;
 mod default;
 #[cfg(any(test, feature = "fuzz"))]
-pub(crate) mod fuzz;
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(any(test, feature = "fuzz"))]
 mod interpreter;
 #[cfg(test)]
@@ -121,12 +122,19 @@ pub fn filter(which: &wire::Seccomp, bounding: CapSet) -> Result<Option<Filter>>
 pub fn compile(profile: &oci::Seccomp) -> Result<Filter> {
     let policy = Policy::read(profile)?;
     let archs = Arch::listed(&profile.architectures)?;
+    let verdicts: Vec<_> = archs.into_iter().map(|arch| (arch, Verdicts::of(&policy, arch))).collect();
+    let x32 = verdicts.iter().find(|(arch, _)| *arch == Arch::X32).map(|(_, x32)| x32);
     let mut assembler = Assembler::default();
-    let mut trees = Vec::with_capacity(archs.len());
-    for arch in archs {
-        trees.push((arch, assembler.verdicts(arch, &Verdicts::of(&policy, arch))));
+    let mut searches = Vec::with_capacity(verdicts.len());
+    for (arch, verdicts) in &verdicts {
+        let search = match (arch, x32) {
+            (Arch::X32, _) => continue,
+            (Arch::X86_64, Some(x32)) => assembler.x86_64_and_x32(verdicts, x32),
+            _ => assembler.verdicts(*arch, verdicts),
+        };
+        searches.push((*arch, search));
     }
-    assembler.dispatch(&trees);
+    assembler.dispatch(&searches);
     let insns = assembler.finish();
     if insns.len() > seccomp::INSNS_MAX {
         let message =

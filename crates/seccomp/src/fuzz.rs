@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use tinyd_core::{
-    Kind, oci,
+    Kind,
+    draw::Draw,
+    oci,
     seccomp_profile::{Action, Op, Profile},
 };
 use tinyd_sys::seccomp::{self as kernel, FLAG_TSYNC, INSNS_MAX, Insn};
@@ -14,7 +16,6 @@ use super::{
     compile,
     interpreter::{Call, Reading, run},
 };
-use crate::fuzz::Draw;
 
 const ARCHS: [Arch; 5] = [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64, Arch::Arm];
 
