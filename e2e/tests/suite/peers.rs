@@ -1,9 +1,12 @@
 //! Other people's engines with `tinyrun` as their runtime: Debian's podman, containerd and docker, unmodified, each with roots of its
 //! own on a host of its own. What they say and how they end is held against what they say and do with crun.
 
-use std::fs;
+use std::fs::{self, File};
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::Signal,
+};
 use serde_json::json;
 use tinyd_e2e::{
     Background, Options, Output, Recipe, Registry, Sandbox, archive, bin_dir, busybox, wait_for,
@@ -20,7 +23,8 @@ struct Said {
 /// Runs the lines one after the other under both runtimes.
 pub(crate) fn assert_same(ours: &Peer, theirs: &Peer, lines: &[&'static str]) {
     for line in lines {
-        assert_eq!(ours.say(line), theirs.say(line));
+        let (said, why) = ours.say(line);
+        assert_eq!(said, theirs.say(line).0, "ours: {why}");
     }
 }
 
@@ -30,6 +34,8 @@ pub(crate) struct Peer {
     /// Sets the environment of every command line.
     pub(crate) prelude: String,
     daemons: Vec<Background>,
+    /// podman's cgroups are in one of one name, whoever's they are: who has this may use it, and who is the only one takes it away.
+    cgroups: Option<File>,
 }
 
 pub(crate) fn tinyrun() -> String {
@@ -48,7 +54,7 @@ impl Peer {
         let _ = prepared.expect_ok();
         let id = sandbox.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let prelude = prelude.replace("@DIR@", &dir).replace("@ID@", &id);
-        Peer { prelude, sandbox, daemons: Vec::new() }
+        Peer { prelude, sandbox, daemons: Vec::new(), cgroups: None }
     }
 
     /// Unique on this machine: the engine's cgroups are below it.
@@ -77,9 +83,16 @@ impl Peer {
         self.sandbox.host().sh(&format!("{} {line}", self.prelude).replace("@DIR@", &self.dir()))
     }
 
-    fn say(&self, line: &'static str) -> Said {
+    /// The second value is for whoever wonders why.
+    fn say(&self, line: &'static str) -> (Said, String) {
         let out = self.sh(line);
-        Said { line, code: out.code, stdout: out.stdout }
+        (Said { line, code: out.code, stdout: out.stdout }, out.stderr)
+    }
+
+    fn share_cgroups(&mut self) {
+        let everybodys = File::open(bin_dir()).expect("open the directory of the programs");
+        flock(&everybodys, FlockOperation::LockShared).expect("flock");
+        self.cgroups = Some(everybodys);
     }
 
     /// Ends the daemons, the last one first, and takes the mounts away, after `line` has removed the containers.
@@ -91,12 +104,16 @@ impl Peer {
         }
         let line = format!(
             "for own in /run/netns /run/containerd /run/docker /etc/subuid /etc/subgid /etc/passwd {}; do umount -R $own; done; ip link delete docker0; \
-             find /sys/fs/cgroup -depth -type d '(' -path '*/libpod_parent*' -o -path '*/{}-peer*' ')' -exec rmdir {{}} ';'",
+             find /sys/fs/cgroup -depth -type d -path '*/{}-peer*' -exec rmdir {{}} ';'",
             self.dir(),
             self.id()
         );
         // What an engine has not made is not there to be removed.
         let _ = self.sandbox.host().sh(&line);
+        if self.cgroups.is_some_and(|last| flock(&last, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+            let line = "find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec rmdir {} ';'";
+            let _ = self.sandbox.host().sh(line);
+        }
     }
 }
 
@@ -107,10 +124,11 @@ fn podman(runtime: &str) -> Peer {
 
 /// The same, with somebody who makes cgroups.
 pub(crate) fn podman_with(runtime: &str, cgroup_manager: &str) -> Peer {
-    let peer = Peer::host(
+    let mut peer = Peer::host(
         "export CONTAINERS_CONF=@DIR@/containers.conf CONTAINERS_STORAGE_CONF=@DIR@/storage.conf TMPDIR=@DIR@; \
          podman() { command podman --log-level=error \"$@\"; }; ",
     );
+    peer.share_cgroups();
     // This machine has no CAP_SYS_RESOURCE: limits above its own cannot be asked for.
     let conf = "[engine]\nruntime=\"@RUNTIME@\"\ncgroup_manager=\"@MANAGER@\"\nevents_logger=\"file\"\nlock_type=\"file\"\n\
                 tmp_dir=\"@DIR@/libpod\"\nstatic_dir=\"@DIR@/root/libpod\"\nvolume_path=\"@DIR@/root/volumes\"\n\
