@@ -9,6 +9,7 @@ pub(crate) mod agent;
 mod attend;
 mod birth;
 mod cgroups;
+mod cpu;
 pub(crate) mod ids;
 pub(crate) mod joining;
 pub(crate) mod labels;
@@ -441,7 +442,7 @@ fn make(
     }
     let mut given = None;
     let ready = failpoint(launch.failpoint, "clone")
-        .and_then(|()| joining.let_in(&mut ours))
+        .and_then(|()| joining.let_in(pid, &mut ours))
         .and_then(|()| joining.cgroup().attach(pid))
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| {

@@ -18,6 +18,7 @@ use tinyd_sys::{
 use super::{
     Launch, View,
     cgroups::{self, Names, Side},
+    cpu::{self, Elsewhere},
     failpoint, step,
     sync::{Phase, Sync},
 };
@@ -91,6 +92,8 @@ pub(super) struct Joining<'a> {
     layout: Layout,
     /// What the views are made of, while it is yet to come: both sides speak of the same.
     names: Option<Names>,
+    /// Where the process makes its network meanwhile.
+    elsewhere: Option<Elsewhere>,
     /// How many views of it the container has.
     views: usize,
     /// None at all until it is made.
@@ -112,6 +115,7 @@ impl<'a> Joining<'a> {
             wanted,
             layout,
             names: can_wait.then(Names::read).transpose()?,
+            elsewhere: if can_wait { Elsewhere::find() } else { None },
             views: views_in(plan),
             cgroup: Cgroup::nowhere(),
             is_made: false,
@@ -163,19 +167,22 @@ impl<'a> Joining<'a> {
     /// The kernel's refusal.
     pub(super) fn entry(&self, opens_inside: bool) -> Result<Entry<'_>> {
         if let Some(names) = &self.names {
-            return Ok(Entry::Coming(names));
+            return Ok(Entry::Coming { names, is_sent: self.elsewhere.is_some() });
         }
         let count = if opens_inside { 0 } else { self.views };
         let views = (0..count).map(|_| cgroups::open(&self.cgroup, Side::Caller)).collect::<Result<_>>()?;
         Ok(Entry::Made { tasks: self.cgroup.procs(), views })
     }
 
-    /// Makes what could wait, and lets the first process in.
+    /// Makes what could wait, and lets the first process in, `pid`.
     ///
     /// # Errors
     /// As [`Cgroup::create`]; the process is the caller's to end then.
-    pub(super) fn let_in(&mut self, sync: &mut Sync) -> Result<()> {
+    pub(super) fn let_in(&mut self, pid: i32, sync: &mut Sync) -> Result<()> {
         let Some(names) = self.names.take() else { return Ok(()) };
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.send(pid);
+        }
         self.make()?;
         self.fail_if_made()?;
         let tasks: Vec<_> = self.cgroup.procs().iter().map(AsFd::as_fd).collect();
@@ -208,8 +215,13 @@ pub(crate) enum Entry<'a> {
         /// What is seen at /sys/fs/cgroup: one for each mount of it.
         views: Vec<View>,
     },
-    /// It is made meanwhile; these are the hierarchies.
-    Coming(&'a Names),
+    /// It is made meanwhile.
+    Coming {
+        /// The hierarchies.
+        names: &'a Names,
+        /// Whether the process is sent to another CPU for that.
+        is_sent: bool,
+    },
 }
 
 impl Entry<'_> {
@@ -220,11 +232,15 @@ impl Entry<'_> {
     pub(crate) fn enter(&self, plan: &Plan, sync: &mut Sync) -> Result<Option<OwnedFd>> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
-            Entry::Coming(_) => {
+            Entry::Coming { is_sent, .. } => {
                 ns::unshare(flag::NET).map_err(step("make namespaces"))?;
                 let socket =
                     plan.steps.contains(&plan::Step::Network).then(init::bring_up_network).transpose()?;
                 let (_, tasks) = sync.hear_phase(Phase::Cgroup)?;
+                // It was sent before that was said.
+                if *is_sent {
+                    cpu::be_free()?;
+                }
                 init::enter_cgroup(&tasks.into_iter().map(File::from).collect::<Vec<_>>())?;
                 Ok(socket)
             }
@@ -238,7 +254,7 @@ impl Entry<'_> {
     pub(crate) fn take_views(&mut self, plan: &Plan, sync: &mut Sync) -> Result<Vec<View>> {
         match self {
             Entry::Made { views, .. } => Ok(std::mem::take(views)),
-            Entry::Coming(names) => {
+            Entry::Coming { names, .. } => {
                 let hear = |_| sync.hear_phase(Phase::Cgroup).map(|(body, trees)| names.view(&body, trees));
                 (0..views_in(plan)).map(hear).collect()
             }

@@ -28,7 +28,7 @@ pub const FLAGS: [(&str, u32); 3] = [
 ///
 /// # Errors
 /// `InvalidArgument` with the rule.
-pub(super) fn numbers(field: &str, list: &str) -> Result<Vec<usize>> {
+pub(crate) fn numbers(field: &str, list: &str) -> Result<Vec<usize>> {
     let bad = || {
         Error::invalid(field, format!("{list:?} is not a list such as 0-3,7 of numbers below {NUMBERS_MAX}"))
     };

@@ -52,6 +52,30 @@ fn a_process_that_is_added_enters_on_its_cpus() {
 }
 
 #[test]
+fn a_first_process_may_use_the_cpus_that_its_caller_may() {
+    let mut bundle = Bundle::new("cpus").script("grep Cpus_allowed_list /proc/self/status");
+    bundle.write();
+    let dir = bundle.dir.to_str().unwrap().to_owned();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let own = status.lines().find(|line| line.starts_with("Cpus_allowed_list:")).unwrap();
+    assert_ne!(own, "Cpus_allowed_list:\t0", "one CPU is too few for this test");
+    bundle.tinyrun(&["run", "--bundle", &dir, &bundle.id]).says(own);
+    for one in ["0", "1"] {
+        let said = bundle.tinyrun_in(&["taskset", "-c", one], &["run", "--bundle", &dir, &bundle.id]);
+        said.says(&format!("Cpus_allowed_list:\t{one}"));
+    }
+    // A cpuset that grows later has it grow too.
+    bundle = bundle.args(&["sleep", "1000"]);
+    bundle.spec["linux"]["resources"]["cpu"] = json!({ "cpus": "0" });
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "--bundle", &dir, &bundle.id]).says("");
+    let first = || bundle.tinyrun(&["exec", &bundle.id, "grep", "Cpus_allowed_list", "/proc/1/status"]);
+    first().says("Cpus_allowed_list:\t0");
+    bundle.tinyrun(&["update", "--cpuset-cpus", "0-1", &bundle.id]).says("");
+    first().says("Cpus_allowed_list:\t0-1");
+}
+
+#[test]
 fn the_scheduler_and_the_disks_priority_are_the_programs() {
     let mut bundle = Bundle::new("scheduler").args(&["sleep", "1000"]);
     bundle.spec["process"]["scheduler"] =

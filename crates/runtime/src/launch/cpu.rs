@@ -1,0 +1,49 @@
+//! The first process on another CPU than its caller, where both have something to do at the same time.
+//!
+//! The kernel often leaves a new process on the CPU of its parent although another one is idle (Linux 6.18, two CPUs: 11 times of 20), and
+//! there it begins when the parent waits. So it is moved, and free again before it enters its cgroup.
+
+use rustix::{
+    process::Pid,
+    thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity},
+};
+use tinyd_core::Result;
+
+use super::kernel;
+use crate::plan::numa;
+
+/// Where a process that is moved may go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elsewhere {
+    all: CpuSet,
+}
+
+impl Elsewhere {
+    /// None where there is only one CPU, and where this process may not use all: the kernel tells nobody whether somebody has asked for
+    /// that (sched_setaffinity(2)), which lasts, or the cpuset is as small as that for now.
+    pub(super) fn find() -> Option<Elsewhere> {
+        let all = sched_getaffinity(None).ok()?;
+        let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+        let online = numa::numbers("online", online.trim()).ok()?;
+        (online.len() > 1 && online.iter().all(|cpu| *cpu < CpuSet::MAX_CPU && all.is_set(*cpu)))
+            .then_some(Elsewhere { all })
+    }
+
+    /// Moves a process away from this one's CPU. Where that is refused it is as fast as it can be.
+    pub(super) fn send(&self, pid: i32) {
+        let mut others = self.all;
+        others.unset(sched_getcpu());
+        let _ = sched_setaffinity(Pid::from_raw(pid), &others);
+    }
+}
+
+/// Takes back what [`Elsewhere::send`] has done to this process: every CPU is asked for, those too that are yet to come, and the kernel
+/// gives it those of its cpuset, now and whenever that changes.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn be_free() -> Result<()> {
+    let mut every = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| every.set(cpu));
+    sched_setaffinity(None, &every).map_err(|error| kernel("sched_setaffinity", &error))
+}
