@@ -34,18 +34,29 @@ pub(super) struct Lock {
 }
 
 impl Place {
-    /// Makes the lock of a directory that was just made, and takes it.
+    /// Makes the lock of a directory that was just made, and takes it; none when the directory is not the one that was made any more. Who
+    /// comes upon it before it is taken finds no container, and is waited for.
     ///
     /// # Errors
-    /// The kernel's refusal.
-    pub(super) fn make_lock(&self) -> Result<Lock> {
+    /// The kernel's refusal; `Unavailable` when it does not become free.
+    pub(super) fn make_lock(&self) -> Result<Option<Lock>> {
         let path = self.dir.join(LOCK);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| kernel(&format!("open {}", path.display()), &error))?;
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| kernel("fcntl(lock)", &error))?;
-        Ok(Lock { file: file.into(), path })
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => file.into(),
+            // It was removed, or that and made again by somebody else.
+            Err(Errno::NOENT | Errno::EXIST) => return Ok(None),
+            Err(error) => return Err(kernel(&format!("open {}", path.display()), &error)),
+        };
+        let lock = Lock { file, path };
+        if let Err(error) = lock.take_until(Instant::now() + WAIT_MAX) {
+            if lock.is_in_place() {
+                // The failure is the one to tell.
+                let _ = std::fs::remove_file(&lock.path);
+            }
+            return Err(self.busy(error, WAIT_MAX));
+        }
+        Ok(Some(lock).filter(Lock::is_in_place))
     }
 
     /// Takes the lock, and waits until it is free.
@@ -178,7 +189,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("tinyrun-lock-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let place = Place { id: "held".into(), dir: dir.clone() };
-        drop(place.make_lock().unwrap());
+        drop(place.make_lock().unwrap().unwrap());
         let mut holder = Command::new(std::env::current_exe().unwrap());
         holder.args(["--nocapture", "who_waits_in_vain"]).env(HOLDER_OF, &dir);
         let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

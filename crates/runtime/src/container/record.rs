@@ -78,26 +78,38 @@ impl Place {
     /// # Errors
     /// `AlreadyExists` when it is taken.
     pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<Lock> {
-        let root = self.dir.parent().unwrap_or(Path::new("/"));
+        let lock = loop {
+            self.make_dir()?;
+            // Without a lock there is nothing in it.
+            let lock = self.make_lock().inspect_err(|_| self.remove_empty())?;
+            // Where it has been deleted by force meanwhile it is made again.
+            if let Some(lock) = lock {
+                break lock;
+            }
+        };
+        let config = || fs::write_atomic_volatile(&self.dir.join(CONFIG), config);
+        let kept = self.write(record).and_then(|()| config().map_err(step("keep the configuration")));
+        match kept {
+            Ok(()) => Ok(lock),
+            Err(error) => {
+                // Nothing of the container is there yet. The first failure is the one to tell.
+                let _ = self.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn make_dir(&self) -> Result<()> {
         match rustix::fs::mkdir(&self.dir, Mode::RWXU) {
             Err(rustix::io::Errno::NOENT) => {
+                let root = self.dir.parent().unwrap_or(Path::new("/"));
                 std::fs::create_dir_all(root).map_err(|error| not_ours(root, &error))?;
                 rustix::fs::chmod(root, self.mode_of_records())
                     .map_err(|error| kernel("chmod(records)", &error))?;
-                rustix::fs::mkdir(&self.dir, Mode::RWXU).map_err(|error| self.taken(error))?;
+                rustix::fs::mkdir(&self.dir, Mode::RWXU).map_err(|error| self.taken(error))
             }
-            made => made.map_err(|error| self.taken(error))?,
+            made => made.map_err(|error| self.taken(error)),
         }
-        let locked = self.make_lock().and_then(|lock| {
-            self.write(record)?;
-            fs::write_atomic_volatile(&self.dir.join(CONFIG), config)
-                .map_err(step("keep the configuration"))?;
-            Ok(lock)
-        });
-        locked.inspect_err(|_| {
-            // Nothing of the container is there yet. The first failure is the one to tell.
-            let _ = self.remove();
-        })
     }
 
     /// In a user's own directory what is old may be swept away, unless it is marked as in use.

@@ -2,6 +2,10 @@
 
 use std::{fs, thread, time::Duration};
 
+use rustix::{
+    fs::{FlockOperation, fcntl_lock},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::json;
 
 use crate::driver::{Bundle, Said, wait_for};
@@ -119,6 +123,86 @@ fn everything_at_once_ends_in_one_state() {
     bundle.tinyrun(&["delete", "--force", id]).says("");
     bundle.assert_clean();
     bundle.tinyrun(&["create", "-b", dir, id]).says("");
+    assert_eq!(bundle.state()["status"], "created");
+}
+
+/// `create` that stands still after its first `call` about `path` below the records, for what is done `meanwhile`; what that has made is let
+/// go of once its trace has the word `until`. What it said.
+fn create_held<T>(
+    bundle: &Bundle,
+    (call, path): (&str, &str),
+    meanwhile: impl FnOnce() -> T,
+    until: &str,
+) -> Said {
+    let (trace, records) = (bundle.dir.join("trace"), bundle.dir.join("records"));
+    fs::create_dir_all(&records).unwrap();
+    // That of an earlier one.
+    let _ = fs::remove_file(&trace);
+    let path = records.join(path);
+    let inject = format!("inject={call}:signal=STOP:when=1");
+    let held = [
+        ["strace", "-D", "-f", "-qq", "-o", trace.to_str().unwrap(), "-P", path.to_str().unwrap()].as_slice(),
+        &["-e", "trace=mkdirat,open,fcntl", "-e", &inject],
+    ]
+    .concat();
+    let (dir, id) = (bundle.dir.to_str().unwrap(), bundle.id.as_str());
+    let traced = |word: &str| {
+        let trace = fs::read_to_string(&trace).unwrap_or_default();
+        trace.lines().find(|line| line.contains(word)).map(str::to_owned)
+    };
+    thread::scope(|scope| {
+        let created = scope.spawn(|| bundle.tinyrun_in(&held, &["create", "-b", dir, id]));
+        wait_for("a process that stands still", || traced("stopped by SIGSTOP").is_some());
+        let kept = meanwhile();
+        let line = traced("stopped by SIGSTOP").unwrap();
+        let pid = line.split(' ').next().unwrap().parse().ok().and_then(Pid::from_raw);
+        wait_for(until, || {
+            // More than once: its tracer has told of the stop before it was one.
+            let _ = kill_process(pid.unwrap(), Signal::CONT);
+            traced(until).is_some()
+        });
+        drop(kept);
+        created.join().unwrap()
+    })
+}
+
+#[test]
+fn who_looks_at_a_container_that_is_about_to_be_created_does_not_keep_it_from_that() {
+    let bundle = Bundle::new("together-look").args(&["sleep", "1000"]);
+    bundle.write();
+    let lock = format!("{}/lock", bundle.id);
+    // As `start` holds it, which then finds no record.
+    let look = || {
+        let file = fs::File::options().write(true).open(bundle.dir.join("records").join(&lock)).unwrap();
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        file
+    };
+    create_held(&bundle, ("open", &lock), look, "EAGAIN").says("");
+    assert_eq!(bundle.state()["status"], "created");
+}
+
+#[test]
+fn a_container_that_is_deleted_by_force_before_it_is_locked_is_created_all_the_same() {
+    let bundle = Bundle::new("together-early").args(&["sleep", "1000"]);
+    bundle.write();
+    for (call, path) in [("mkdirat", bundle.id.clone()), ("open", format!("{}/lock", bundle.id))] {
+        let delete = || bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+        create_held(&bundle, (call, &path), delete, "SIGCONT").says("");
+        assert_eq!(bundle.state()["status"], "created");
+        delete();
+    }
+}
+
+#[test]
+fn an_id_that_another_takes_before_it_is_locked_is_the_others() {
+    let bundle = Bundle::new("together-other").args(&["sleep", "1000"]);
+    bundle.write();
+    let (dir, id) = (bundle.dir.to_str().unwrap(), bundle.id.as_str());
+    let take = || {
+        bundle.tinyrun(&["delete", "--force", id]).says("");
+        bundle.tinyrun(&["create", "-b", dir, id]).says("");
+    };
+    create_held(&bundle, ("mkdirat", id), take, "SIGCONT").fails(1, "already exists");
     assert_eq!(bundle.state()["status"], "created");
 }
 
