@@ -22,6 +22,7 @@ pub mod sync;
 mod way;
 
 use std::{
+    fmt::Debug,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     time::Duration,
@@ -75,7 +76,7 @@ pub struct Launch<'a> {
     /// Whether the first process is killed when the caller ends.
     pub die_with_parent: bool,
     /// Where the first process waits for its program.
-    pub gate: Gate,
+    pub gate: Gate<'a>,
     /// Whether a small init is process 1.
     pub init: bool,
     /// Who makes its cgroup.
@@ -135,11 +136,22 @@ pub enum Stdio {
 
 /// Where the first process waits for its program.
 #[derive(Debug)]
-pub enum Gate {
+pub enum Gate<'a> {
     /// With the caller, who calls [`Prepared::start`].
     Caller,
     /// With whoever connects to this listening socket (`SOCK_SEQPACKET`) and calls [`start_through`]. The caller may end meanwhile.
     Listener(OwnedFd),
+    /// Nowhere: it executes it as soon as it is ready and this one has seen it.
+    Open(&'a dyn Witness),
+}
+
+/// Somebody who has to see the first process before it executes its program, and does so while it gets ready.
+pub trait Witness: Debug {
+    /// Sees it, as the host counts.
+    ///
+    /// # Errors
+    /// What kept it from that: the container does not come about then.
+    fn see(&self, pid: i32) -> Result<()>;
 }
 
 /// A container whose first process waits before its program. Dropping it without [`Prepared::destroy`] leaves the kernel's
@@ -168,6 +180,8 @@ pub struct Prepared {
     agent: Option<Agent>,
     /// Whether it stays, and the program is its child's.
     init: bool,
+    /// Whether it waits for nobody.
+    is_open: bool,
     /// The conversation with the first process.
     gate: Sync,
 }
@@ -192,7 +206,9 @@ impl Prepared {
             true => Way::of_child(self.pid, agent, has_hooks),
             false => Way::of(self.pid, agent, has_hooks)?,
         };
-        self.gate.say(Phase::Go, b"", &[])?;
+        if !self.is_open {
+            self.gate.say(Phase::Go, b"", &[])?;
+        }
         way.hear(&mut self.gate)
     }
 
@@ -207,7 +223,7 @@ impl Prepared {
     /// Why something failed: what the first process said if it has ended meanwhile, or else `error`.
     #[must_use]
     pub fn cause(&self, error: Error) -> Error {
-        self.gate.last_words().ok().flatten().unwrap_or(error)
+        self.gate.cause(error)
     }
 
     /// Gives the host back what the container has of its network devices: it does not come about after all.
@@ -310,7 +326,7 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
     let told = oci::ContainerState { status: oci::Status::Created, ..state.clone() };
     let agent = Agent::of(launch.seccomp, told);
     let resources = linux.and_then(|linux| linux.resources.as_ref());
-    let init = launch.init;
+    let (init, is_open) = (launch.init, matches!(launch.gate, Gate::Open(_)));
     let made = make(launch, &plan, filter.as_ref(), (&mut joining, rdt.as_ref()), (&state, &mut warnings));
     let was_made = joining.is_made();
     let (mut cgroup, refused) = joining.end();
@@ -329,6 +345,7 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
             given,
             agent,
             init,
+            is_open,
             gate,
         }),
         Err(error) => {
@@ -410,6 +427,10 @@ fn make(
     };
     rustix::process::umask(old_umask);
     let (mut ours, theirs) = Sync::pair()?;
+    let witness = match &launch.gate {
+        Gate::Open(witness) => Some(*witness),
+        Gate::Caller | Gate::Listener(_) => None,
+    };
     own_pipes(&launch.stdio, plan)?;
     let child = Child {
         plan,
@@ -447,10 +468,11 @@ fn make(
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| {
             let kept = (&mut *warnings, &mut given);
-            attend(plan, (context, launch.caller), (pid, state), &mut ours, launch.failpoint, kept)
+            let first = (pid, state, witness);
+            attend(plan, (context, launch.caller), first, &mut ours, launch.failpoint, kept)
         })
         // Nothing can be done for one that has ended: what it said is why.
-        .map_err(|error| ours.last_words().ok().flatten().unwrap_or(error));
+        .map_err(|error| ours.cause(error));
     match ready {
         Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network, given }),
         Err(error) => {

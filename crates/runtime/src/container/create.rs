@@ -48,7 +48,7 @@ pub struct CreateOptions {
 
 impl CreateOptions {
     /// Whether its cgroup is made where the caller may, if anywhere.
-    fn takes_what_it_gets(&self, bundle: &Bundle) -> bool {
+    pub(super) fn takes_what_it_gets(&self, bundle: &Bundle) -> bool {
         self.rootless.unwrap_or(bundle.caller.is_rootless())
     }
 }
@@ -159,7 +159,7 @@ pub(super) fn prepare(
     place: &Place,
     (bundle, claimed): (&Bundle, &Record),
     stdio: Stdio,
-    gate: Gate,
+    gate: Gate<'_>,
     options: &CreateOptions,
 ) -> Result<Prepared, Refused> {
     let root = bundle.spec.root.as_ref().ok_or_else(|| Error::invalid("root", "a root is needed"))?;

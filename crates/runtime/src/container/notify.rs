@@ -33,7 +33,7 @@ const SOCKET: &str = "notify.sock";
 const BARRIER_SECS: i64 = 30;
 
 /// The manager's socket, when this process has one.
-fn manager() -> Option<String> {
+pub(super) fn manager() -> Option<String> {
     std::env::var("NOTIFY_SOCKET").ok().filter(|path| !path.is_empty())
 }
 

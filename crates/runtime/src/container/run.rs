@@ -3,16 +3,22 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
-use tinyd_core::{Error, Result};
+use tinyd_core::{Error, Result, oci};
 use tinyd_sys::{process, tty};
 
 use super::{
     console::{self, Proxy},
     create::{Bundle, CreateOptions, claim, finish, prepare, undo_claim},
+    first::Init,
     notify::{self, Notify},
+    record::{Place, Record},
     root::Root,
 };
-use crate::launch::{Gate, Prepared, Refused, Stdio, kernel, step};
+use crate::{
+    cgroup::CgroupManager,
+    launch::{Gate, Prepared, Refused, Stdio, Witness, kernel, step},
+    plan::annotations,
+};
 
 /// How a container is run.
 #[derive(Clone, Debug, Default)]
@@ -49,12 +55,16 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     let (claimed, lock) = claim(&place, &bundle, options)?;
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
+    let recorder = Recorder { place: &place, claimed: &claimed };
+    let is_open = only_records(&bundle, options);
+    let gate = if is_open { Gate::Open(&recorder) } else { Gate::Caller };
     let made = notify
         .and(stdio)
         .map_err(Refused::from)
-        .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, Gate::Caller, options));
+        .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, gate, options));
     let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
-    let finished = finish(&place, (claimed, &bundle.spec), &mut prepared, options);
+    let finished =
+        if is_open { Ok(()) } else { finish(&place, (claimed, &bundle.spec), &mut prepared, options) };
     let started = finished
         .map_err(|error| prepared.cause(error))
         .and_then(|()| Notify::open(&place.dir))
@@ -91,6 +101,32 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     match (ended, removed) {
         (Ok(code), removed) => removed.map(|()| code),
         (Err(error), removed) => Err(Refused { error, left: removed.err() }.told()),
+    }
+}
+
+/// Whether all that is to be done before the program is executed is to write down who will: the container need not wait for that.
+fn only_records(bundle: &Bundle, options: &CreateOptions) -> bool {
+    let (spec, linux) = (&bundle.spec, bundle.spec.linux.as_ref());
+    let is_told_of = options.console_socket.is_some()
+        || options.pid_file.is_some()
+        || spec.annotations.contains_key(annotations::PIDFD_RECEIVER)
+        || notify::manager().is_some();
+    let is_plain = spec.hooks.as_ref().is_none_or(|hooks| *hooks == oci::Hooks::default())
+        && linux.is_none_or(|linux| linux.net_devices.is_empty() && linux.time_offsets.is_empty());
+    let has_cgroup = options.manager == CgroupManager::Cgroupfs && !options.takes_what_it_gets(bundle);
+    is_plain && has_cgroup && !is_told_of
+}
+
+/// Writes down who is about to execute the program.
+#[derive(Debug)]
+struct Recorder<'a> {
+    place: &'a Place,
+    claimed: &'a Record,
+}
+
+impl Witness for Recorder<'_> {
+    fn see(&self, pid: i32) -> Result<()> {
+        self.place.write(&Record { process: Some(Init::of(pid)?), ..self.claimed.clone() })
     }
 }
 

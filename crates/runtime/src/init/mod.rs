@@ -77,7 +77,7 @@ pub struct Child<'a> {
     /// Standard streams.
     pub stdio: Stdio,
     /// Where to wait before the program.
-    pub gate: Gate,
+    pub gate: Gate<'a>,
     /// Whether to stay as process 1.
     pub init: bool,
     /// Rarer wishes.
@@ -135,6 +135,9 @@ impl Child<'_> {
         self.leave_descriptors(up.iter().chain(&clocks), &labels)?;
         failpoint(self.failpoint, "creds")?;
         let program = process.take_identity()?;
+        if let Gate::Open(_) = self.gate {
+            self.sync.hear_phase(Phase::Seen)?;
+        }
         self.sync.say(Phase::Ready, &told, &up.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
         drop(up);
         self.wait_at_gate(gate)?;
@@ -253,9 +256,10 @@ impl Child<'_> {
     }
 
     fn wait_at_gate(&mut self, through: &mut Option<Sync>) -> Result<()> {
-        let Gate::Listener(listener) = &self.gate else {
-            self.sync.hear_phase(Phase::Go)?;
-            return Ok(());
+        let listener = match &self.gate {
+            Gate::Listener(listener) => listener,
+            Gate::Caller => return self.sync.hear_phase(Phase::Go).map(drop),
+            Gate::Open(_) => return Ok(()),
         };
         loop {
             let connection = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC);

@@ -10,7 +10,7 @@ use tinyd_core::{Result, error::chain, json, oci};
 use tinyd_sys::ns::{Proc, flag};
 
 use super::{
-    failpoint, ids, netdev, sources, step,
+    Witness, failpoint, ids, netdev, sources, step,
     sync::{Phase, Sync},
 };
 use crate::{
@@ -29,7 +29,7 @@ type Ready = (Option<OwnedFd>, Option<(OwnedFd, OwnedFd)>);
 pub(super) fn attend(
     plan: &Plan,
     (context, caller): (sources::Context<'_>, Caller),
-    (pid, state): (i32, &oci::ContainerState),
+    (pid, state, witness): (i32, &oci::ContainerState, Option<&dyn Witness>),
     sync: &mut Sync,
     fail: &str,
     (warnings, given): (&mut Vec<String>, &mut Option<netdev::Given>),
@@ -60,6 +60,10 @@ pub(super) fn attend(
         hooks::run_all(&plan.hooks.create_runtime, &state, enter)?;
         sync.say(Phase::Hooked, b"", &[])?;
     }
+    if let Some(witness) = witness {
+        witness.see(pid)?;
+        sync.say(Phase::Seen, b"", &[])?;
+    }
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(json::read::<Vec<String>>(&told).unwrap_or_default());
     if !plan.hooks.at_creation() {
@@ -72,8 +76,8 @@ pub(super) fn attend(
     let mut fds = fds.into_iter();
     let socket = if plan.namespaces.makes(flag::NET) { fds.next() } else { None };
     // Only the machine's root sets a network up from here; the files of a process that is root in another namespace are out of a user's
-    // reach.
-    let network = match socket.filter(|_| !caller.is_rootless()) {
+    // reach. One that waits for nobody may have ended.
+    let network = match socket.filter(|_| !caller.is_rootless() && witness.is_none()) {
         Some(socket) => {
             let namespace = context.proc.namespace(pid, "net").map_err(step("open the network namespace"))?;
             Some((namespace, socket))

@@ -39,27 +39,30 @@ pub enum Phase {
     Mounted = 2,
     /// Caller: its hooks have run.
     Hooked = 3,
+    /// Caller: it has been seen. Only where the gate is open.
+    Seen = 4,
     /// Child: everything is made. With it come its warnings and its descriptors.
-    Ready = 4,
+    Ready = 5,
     /// Caller: execute the program.
-    Go = 5,
+    Go = 6,
     /// Child: the hooks before its program have run. Only where there are any.
-    Onward = 6,
+    Onward = 7,
     /// Child: its filter holds. With it comes the descriptor of whoever is to answer.
-    Filtered = 7,
+    Filtered = 8,
     /// Caller: somebody answers.
-    Watched = 8,
+    Watched = 9,
     /// Caller, in place of [`Phase::Go`]: end.
-    Leave = 9,
+    Leave = 10,
 }
 
 impl Phase {
     fn from_byte(byte: u8) -> Option<Phase> {
-        const ALL: [Phase; 10] = [
+        const ALL: [Phase; 11] = [
             Phase::Cgroup,
             Phase::Mapped,
             Phase::Mounted,
             Phase::Hooked,
+            Phase::Seen,
             Phase::Ready,
             Phase::Go,
             Phase::Onward,
@@ -175,11 +178,19 @@ impl Sync {
         }
     }
 
+    /// Why something failed that was about the other side: what that has said if it has gone, or else `error`.
+    pub(super) fn cause(&self, error: Error) -> Error {
+        match self.last_words() {
+            Ok(said) => said.unwrap_or(error),
+            Err(unheard) => Error::new(error.kind(), format!("{error}; why cannot be heard: {unheard}")),
+        }
+    }
+
     /// Why the other side has gone, when it said so. Nothing is waited for.
     ///
     /// # Errors
     /// When that cannot be heard.
-    pub(super) fn last_words(&self) -> Result<Option<Error>> {
+    fn last_words(&self) -> Result<Option<Error>> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut bytes = vec![0; BYTES_MAX + 1];
         while poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0) {

@@ -306,6 +306,16 @@ fn a_creation_that_was_killed_has_no_part_in_another_containers_cgroup() {
 
 /// One truncated record, or a stray file, and `list` showed nothing.
 #[test]
+fn a_program_that_waits_for_nobody_is_written_down_before_it_begins() {
+    let bundle = Bundle::new("open-gate").script("cat /records/*/state.json");
+    let records = bundle.dir.join("records");
+    fs::create_dir_all(&records).unwrap();
+    let bundle = bundle.mount("/records", "bind", records.to_str().unwrap(), &["rbind", "ro"]);
+    let record: Value = serde_json::from_str(&bundle.run().out).unwrap();
+    assert!(record["process"]["pid"].as_i64().is_some_and(|pid| pid > 1), "{record}");
+}
+
+#[test]
 fn a_record_that_cannot_be_read_hides_no_other_container() {
     let bundle = Bundle::new("list-whole").args(&["sleep", "1000"]);
     bundle.write();
