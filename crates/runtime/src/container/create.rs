@@ -138,6 +138,7 @@ pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> 
         manager,
         unit,
         process: None,
+        ahead: false,
         created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
     };
     let lock = place.claim(&record, &bundle.bytes)?;

@@ -38,8 +38,11 @@ pub(super) struct Record {
     /// systemd's unit for it.
     #[serde(default)]
     pub(super) unit: Option<Unit>,
-    /// Its first process; none while it is being created.
+    /// Its first process; none while it is being created and nobody knows it yet.
     pub(super) process: Option<Init>,
+    /// Whether that was written down before the container was made: it is being created until its program is executed.
+    #[serde(default)]
+    pub(super) ahead: bool,
     /// When it was created, in nanoseconds since the epoch.
     pub(super) created_unix_nanos: i64,
 }
@@ -228,6 +231,7 @@ mod tests {
             manager: CgroupManager::Cgroupfs,
             unit: None,
             process: None,
+            ahead: false,
             created_unix_nanos: 1,
         };
         place.claim(&record, b"{}").unwrap();

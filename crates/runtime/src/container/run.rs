@@ -126,7 +126,7 @@ struct Recorder<'a> {
 
 impl Witness for Recorder<'_> {
     fn see(&self, pid: i32) -> Result<()> {
-        self.place.write(&Record { process: Some(Init::of(pid)?), ..self.claimed.clone() })
+        self.place.write(&Record { process: Some(Init::of(pid)?), ahead: true, ..self.claimed.clone() })
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) fn observe(place: &Place) -> Result<Seen> {
     let status = match (record.process, &alive) {
         (None, _) => Status::Creating,
         (Some(_), None) => Status::Stopped,
+        (Some(_), Some(first)) if record.ahead && !first.executed => Status::Creating,
         (Some(_), Some(first)) => {
             let frozen = record.open_cgroup().and_then(|cgroup| cgroup.frozen()).unwrap_or(false);
             match (frozen, !first.executed && place.has_gate()?) {

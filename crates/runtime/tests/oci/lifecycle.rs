@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::driver::{Bundle, until_stopped, wait_for};
@@ -305,6 +306,40 @@ fn a_creation_that_was_killed_has_no_part_in_another_containers_cgroup() {
 }
 
 /// One truncated record, or a stray file, and `list` showed nothing.
+#[test]
+fn a_container_that_is_written_down_ahead_is_being_created_until_its_program_runs() {
+    let bundle = Bundle::new("ahead").args(&["sleep", "1000"]);
+    bundle.write();
+    let (dir, id, trace) = (bundle.dir.to_str().unwrap(), bundle.id.as_str(), bundle.dir.join("trace"));
+    let held = [
+        ["strace", "-D", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", "trace=pivot_root"].as_slice(),
+        &["-e", "inject=pivot_root:signal=STOP"],
+    ]
+    .concat();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| bundle.tinyrun_in(&held, &["run", "--bundle", dir, id]));
+        let record = bundle.dir.join("records").join(id).join("state.json");
+        let pid = || {
+            let record: Value = serde_json::from_str(&fs::read_to_string(&record).ok()?).ok()?;
+            record["process"]["pid"].as_i64()
+        };
+        wait_for("its first process", || pid().is_some());
+        let stopped = || fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("stopped by SIGSTOP"));
+        wait_for("a process that stands still", stopped);
+        // Asked before the process goes on, and judged after that: the run is waited for.
+        let (killed, state) = (bundle.tinyrun(&["kill", id, "KILL"]), bundle.tinyrun(&["state", id]));
+        let pid = pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).unwrap();
+        wait_for("a container that runs", || {
+            let _ = kill_process(pid, Signal::CONT);
+            bundle.tinyrun(&["state", id]).out.contains("running")
+        });
+        bundle.tinyrun(&["kill", id, "KILL"]).says("");
+        assert_eq!(run.join().unwrap().code, 137);
+        killed.fails(1, "container not running");
+        assert!(state.out.contains("\"creating\""), "{state:?}");
+    });
+}
+
 #[test]
 fn a_program_that_waits_for_nobody_is_written_down_before_it_begins() {
     let bundle = Bundle::new("open-gate").script("cat /records/*/state.json");
