@@ -141,7 +141,8 @@ pub enum Gate<'a> {
     Caller,
     /// With whoever connects to this listening socket (`SOCK_SEQPACKET`) and calls [`start_through`]. The caller may end meanwhile.
     Listener(OwnedFd),
-    /// Nowhere: it executes it as soon as it is ready and this one has seen it.
+    /// Nowhere: it executes it as soon as it is ready and this one has seen it. Only for a container without hooks, without anything that is
+    /// given once its mounts are made (devices of a network, clocks), and in no unit of systemd's.
     Open(&'a dyn Witness),
 }
 
@@ -164,7 +165,7 @@ pub struct Prepared {
     pub pidfd: OwnedFd,
     /// The terminal's master side.
     pub terminal: Option<OwnedFd>,
-    /// Its network namespace and a `NETLINK_ROUTE` socket made inside, when the namespace is new.
+    /// Its network namespace and a `NETLINK_ROUTE` socket made inside, when the namespace is new and the gate not open.
     pub network: Option<(OwnedFd, OwnedFd)>,
     /// Its cgroup.
     pub cgroup: Cgroup,
@@ -196,7 +197,7 @@ impl Prepared {
         self.poststart()
     }
 
-    /// Lets the program go; comes back when it has been executed.
+    /// Lets the program go, unless the gate is open; comes back when it has been executed.
     ///
     /// # Errors
     /// `CommandNotFound`, `CannotExecute` and the like; [`Prepared::destroy`] is due then.

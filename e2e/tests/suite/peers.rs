@@ -110,7 +110,11 @@ impl Peer {
         );
         // What an engine has not made is not there to be removed.
         let _ = self.sandbox.host().sh(&line);
-        if self.cgroups.is_some_and(|last| flock(&last, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+        if self
+            .cgroups
+            .as_ref()
+            .is_some_and(|last| flock(last, FlockOperation::NonBlockingLockExclusive).is_ok())
+        {
             let line = "find /sys/fs/cgroup -depth -type d -path '*/libpod_parent*' -exec rmdir {} ';'";
             let _ = self.sandbox.host().sh(line);
         }

@@ -41,7 +41,10 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
         },
         Err(error) if force => {
             require_nothing_left(&place, &error)?;
-            place.remove()?;
+            // What has its place by now is somebody else's.
+            if lock.as_ref().is_none_or(Lock::is_in_place) {
+                place.remove()?;
+            }
             return Ok(Vec::new());
         }
         Err(error) => return Err(error),

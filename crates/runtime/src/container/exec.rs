@@ -71,7 +71,7 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     // In a paused container it waits for `resume`, which has to get through.
     let lock = if options.ignore_paused { None } else { Some(place.lock()?) };
     let seen = observe(&place)?;
-    let (Some(pidfd), Some(first)) = (&seen.pidfd, seen.record.process) else {
+    let Some((pidfd, first)) = seen.first() else {
         let words = match seen.status {
             Status::Stopped => "cannot exec in a stopped container",
             Status::Creating | Status::Created | Status::Running | Status::Paused => "container not running",
@@ -105,7 +105,7 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     let state = oci::ContainerState { status: seen.status, pid: Some(first.pid), ..state };
     let target = Target {
         pid: first.pid,
-        pidfd: pidfd.as_fd(),
+        pidfd,
         cgroup: &cgroup,
         spec: &spec,
         state: &state,

@@ -34,8 +34,8 @@ pub(super) struct Lock {
 }
 
 impl Place {
-    /// Makes the lock of a directory that was just made, and takes it; none when the directory is not the one that was made any more. Who
-    /// comes upon it before it is taken finds no container, and is waited for.
+    /// Makes the lock of a directory that was just made, and takes it; none when the directory is gone, or has somebody else's. Who comes
+    /// upon it before it is taken finds no container, and is waited for.
     ///
     /// # Errors
     /// The kernel's refusal; `Unavailable` when it does not become free.

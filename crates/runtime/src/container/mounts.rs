@@ -1,6 +1,6 @@
 //! `mounts add` and `mounts remove`: other mounts for a container that runs.
 
-use std::{os::fd::AsFd, path::Path};
+use std::path::Path;
 
 use tinyd_core::{Error, Result, oci};
 
@@ -30,7 +30,7 @@ pub fn change_mounts(root: &Root, id: &str, change: MountsChange, file: &Path) -
     let place = root.place(id)?;
     let _lock = place.lock()?;
     let seen = observe(&place)?;
-    let (Some(pidfd), Some(first)) = (&seen.pidfd, seen.record.process) else {
+    let Some((pidfd, first)) = seen.first() else {
         return Err(seen.refused(id, "container not running"));
     };
     let wanted = read(file)?;
@@ -38,7 +38,7 @@ pub fn change_mounts(root: &Root, id: &str, change: MountsChange, file: &Path) -
     let state = hooks::state(id, &seen.record.bundle, &spec);
     let target = Target {
         pid: first.pid,
-        pidfd: pidfd.as_fd(),
+        pidfd,
         // It may be frozen, and who joined it would be too.
         cgroup: &Cgroup::nowhere(),
         spec: &spec,

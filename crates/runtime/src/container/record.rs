@@ -96,7 +96,9 @@ impl Place {
             Ok(()) => Ok(lock),
             Err(error) => {
                 // Nothing of the container is there yet. The first failure is the one to tell.
-                let _ = self.remove();
+                if lock.is_in_place() {
+                    let _ = self.remove();
+                }
                 Err(error)
             }
         }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
-use tinyd_core::{Error, Result, oci};
+use tinyd_core::{Error, Result, oci, wire::Seccomp};
 use tinyd_sys::{process, tty};
 
 use super::{
@@ -110,7 +110,9 @@ fn only_records(bundle: &Bundle, options: &CreateOptions) -> bool {
     let is_told_of = options.console_socket.is_some()
         || options.pid_file.is_some()
         || spec.annotations.contains_key(annotations::PIDFD_RECEIVER)
-        || notify::manager().is_some();
+        || notify::manager().is_some()
+        // Its supervisor may ask for the container before it lets the process go.
+        || matches!(&bundle.seccomp, Seccomp::Profile(profile) if profile.listener_path.is_some());
     let is_plain = spec.hooks.as_ref().is_none_or(|hooks| *hooks == oci::Hooks::default())
         && linux.is_none_or(|linux| linux.net_devices.is_empty() && linux.time_offsets.is_empty());
     let has_cgroup = options.manager == CgroupManager::Cgroupfs && !options.takes_what_it_gets(bundle);

@@ -1,6 +1,6 @@
 //! `state`: where a container is, asked of the kernel.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tinyd_core::{Error, Kind, Result, oci::Status};
 
@@ -21,6 +21,12 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Its first process, where it is there to be joined: what is being created has the host's root still.
+    pub(super) fn first(&self) -> Option<(BorrowedFd<'_>, Init)> {
+        let is_made = self.status != Status::Creating;
+        self.pidfd.as_ref().map(AsFd::as_fd).zip(self.record.process).filter(|_| is_made)
+    }
+
     /// The word for its state.
     pub(super) fn word(&self) -> &'static str {
         self.status.word()
@@ -44,7 +50,7 @@ impl Seen {
     }
 }
 
-/// Asks four questions: is there a process, is it that one, is it frozen, does it wait. One that waits and is frozen is paused: nobody
+/// Asks what there is to ask: is there a process, is it that one, has it come so far, is it frozen, does it wait. One that waits and is frozen is paused: nobody
 /// could start it.
 pub(super) fn observe(place: &Place) -> Result<Seen> {
     let record = place.read()?;

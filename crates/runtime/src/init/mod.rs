@@ -136,7 +136,7 @@ impl Child<'_> {
         failpoint(self.failpoint, "creds")?;
         let program = process.take_identity()?;
         if let Gate::Open(_) = self.gate {
-            self.sync.hear_phase(Phase::Seen)?;
+            self.sync.hear_phase(Phase::Hooked)?;
         }
         self.sync.say(Phase::Ready, &told, &up.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
         drop(up);

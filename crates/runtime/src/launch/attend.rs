@@ -62,7 +62,7 @@ pub(super) fn attend(
     }
     if let Some(witness) = witness {
         witness.see(pid)?;
-        sync.say(Phase::Seen, b"", &[])?;
+        sync.say(Phase::Hooked, b"", &[])?;
     }
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(json::read::<Vec<String>>(&told).unwrap_or_default());

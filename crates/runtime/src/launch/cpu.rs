@@ -29,11 +29,11 @@ impl Elsewhere {
             .then_some(Elsewhere { all })
     }
 
-    /// Moves a process away from this one's CPU. Where that is refused it is as fast as it can be.
-    pub(super) fn send(&self, pid: i32) {
+    /// Moves a process away from this one's CPU; whether it did. Where that is refused it is as fast as it can be.
+    pub(super) fn send(&self, pid: i32) -> bool {
         let mut others = self.all;
         others.unset(sched_getcpu());
-        let _ = sched_setaffinity(Pid::from_raw(pid), &others);
+        sched_setaffinity(Pid::from_raw(pid), &others).is_ok()
     }
 }
 

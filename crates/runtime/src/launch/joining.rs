@@ -29,6 +29,9 @@ use crate::{
     plan::{self, Plan},
 };
 
+/// Said with [`Phase::Cgroup`] to a process that was sent to another CPU.
+const SENT: &[u8] = b"sent";
+
 /// What is to be made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
@@ -115,7 +118,7 @@ impl<'a> Joining<'a> {
             wanted,
             layout,
             names: can_wait.then(Names::read).transpose()?,
-            elsewhere: if can_wait { Elsewhere::find() } else { None },
+            elsewhere: can_wait.then(Elsewhere::find).flatten(),
             views: views_in(plan),
             cgroup: Cgroup::nowhere(),
             is_made: false,
@@ -167,7 +170,7 @@ impl<'a> Joining<'a> {
     /// The kernel's refusal.
     pub(super) fn entry(&self, opens_inside: bool) -> Result<Entry<'_>> {
         if let Some(names) = &self.names {
-            return Ok(Entry::Coming { names, is_sent: self.elsewhere.is_some() });
+            return Ok(Entry::Coming(names));
         }
         let count = if opens_inside { 0 } else { self.views };
         let views = (0..count).map(|_| cgroups::open(&self.cgroup, Side::Caller)).collect::<Result<_>>()?;
@@ -180,13 +183,11 @@ impl<'a> Joining<'a> {
     /// As [`Cgroup::create`]; the process is the caller's to end then.
     pub(super) fn let_in(&mut self, pid: i32, sync: &mut Sync) -> Result<()> {
         let Some(names) = self.names.take() else { return Ok(()) };
-        if let Some(elsewhere) = &self.elsewhere {
-            elsewhere.send(pid);
-        }
+        let is_sent = self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.send(pid));
         self.make()?;
         self.fail_if_made()?;
         let tasks: Vec<_> = self.cgroup.procs().iter().map(AsFd::as_fd).collect();
-        sync.say(Phase::Cgroup, b"", &tasks)?;
+        sync.say(Phase::Cgroup, if is_sent { SENT } else { b"" }, &tasks)?;
         // While it enters.
         for _ in 0..self.views {
             let (body, trees) = names.open(&self.cgroup)?;
@@ -215,13 +216,8 @@ pub(crate) enum Entry<'a> {
         /// What is seen at /sys/fs/cgroup: one for each mount of it.
         views: Vec<View>,
     },
-    /// It is made meanwhile.
-    Coming {
-        /// The hierarchies.
-        names: &'a Names,
-        /// Whether the process is sent to another CPU for that.
-        is_sent: bool,
-    },
+    /// It is made meanwhile; these are the hierarchies.
+    Coming(&'a Names),
 }
 
 impl Entry<'_> {
@@ -232,13 +228,12 @@ impl Entry<'_> {
     pub(crate) fn enter(&self, plan: &Plan, sync: &mut Sync) -> Result<Option<OwnedFd>> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
-            Entry::Coming { is_sent, .. } => {
+            Entry::Coming(_) => {
                 ns::unshare(flag::NET).map_err(step("make namespaces"))?;
                 let socket =
                     plan.steps.contains(&plan::Step::Network).then(init::bring_up_network).transpose()?;
-                let (_, tasks) = sync.hear_phase(Phase::Cgroup)?;
-                // It was sent before that was said.
-                if *is_sent {
+                let (told, tasks) = sync.hear_phase(Phase::Cgroup)?;
+                if told == SENT {
                     cpu::be_free()?;
                 }
                 init::enter_cgroup(&tasks.into_iter().map(File::from).collect::<Vec<_>>())?;
@@ -254,7 +249,7 @@ impl Entry<'_> {
     pub(crate) fn take_views(&mut self, plan: &Plan, sync: &mut Sync) -> Result<Vec<View>> {
         match self {
             Entry::Made { views, .. } => Ok(std::mem::take(views)),
-            Entry::Coming { names, .. } => {
+            Entry::Coming(names) => {
                 let hear = |_| sync.hear_phase(Phase::Cgroup).map(|(body, trees)| names.view(&body, trees));
                 (0..views_in(plan)).map(hear).collect()
             }

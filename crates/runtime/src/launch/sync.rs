@@ -27,7 +27,8 @@ const BYTES_MAX: usize = 8 << 10;
 /// The first byte of a failure.
 const FAILED: u8 = 0xff;
 
-/// What is said, in the order in which it may be said. Any may be left out; none may come after a later one.
+/// What is said, in the order in which it may be said. Any may be left out; none may come after a later one. [`Phase::Go`] and what comes
+/// after it are said by one `tinyrun` to another, which may be older: their numbers stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
@@ -37,32 +38,29 @@ pub enum Phase {
     Mapped = 1,
     /// Child: the mounts are made, and the old root is still there. Only where hooks run then.
     Mounted = 2,
-    /// Caller: its hooks have run.
+    /// Caller: its hooks have run, or, where the gate is open and there are none, it has seen the process.
     Hooked = 3,
-    /// Caller: it has been seen. Only where the gate is open.
-    Seen = 4,
     /// Child: everything is made. With it come its warnings and its descriptors.
-    Ready = 5,
+    Ready = 4,
     /// Caller: execute the program.
-    Go = 6,
+    Go = 5,
     /// Child: the hooks before its program have run. Only where there are any.
-    Onward = 7,
+    Onward = 6,
     /// Child: its filter holds. With it comes the descriptor of whoever is to answer.
-    Filtered = 8,
+    Filtered = 7,
     /// Caller: somebody answers.
-    Watched = 9,
+    Watched = 8,
     /// Caller, in place of [`Phase::Go`]: end.
-    Leave = 10,
+    Leave = 9,
 }
 
 impl Phase {
     fn from_byte(byte: u8) -> Option<Phase> {
-        const ALL: [Phase; 11] = [
+        const ALL: [Phase; 10] = [
             Phase::Cgroup,
             Phase::Mapped,
             Phase::Mounted,
             Phase::Hooked,
-            Phase::Seen,
             Phase::Ready,
             Phase::Go,
             Phase::Onward,
@@ -171,9 +169,7 @@ impl Sync {
         match rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL) {
             Ok(_) => Ok(()),
             // Only who is gone has said its last: of one that still listens there is nothing to wait for.
-            Err(error @ (Errno::PIPE | Errno::CONNRESET)) => {
-                Err(self.last_words()?.unwrap_or_else(|| kernel("sendmsg(sync)", &error)))
-            }
+            Err(error @ (Errno::PIPE | Errno::CONNRESET)) => Err(self.cause(kernel("sendmsg(sync)", &error))),
             Err(error) => Err(kernel("sendmsg(sync)", &error)),
         }
     }

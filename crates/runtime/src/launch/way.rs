@@ -23,7 +23,7 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// That of process `pid`, which nobody has let go yet.
+    /// That of process `pid`, which nobody has let go yet, or which goes alone; nobody has reaped it.
     ///
     /// # Errors
     /// When the kernel does not tell of it.

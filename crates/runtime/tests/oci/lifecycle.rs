@@ -305,7 +305,6 @@ fn a_creation_that_was_killed_has_no_part_in_another_containers_cgroup() {
     assert_eq!(bundle.state()["status"], "running");
 }
 
-/// One truncated record, or a stray file, and `list` showed nothing.
 #[test]
 fn a_container_that_is_written_down_ahead_is_being_created_until_its_program_runs() {
     let bundle = Bundle::new("ahead").args(&["sleep", "1000"]);
@@ -328,6 +327,8 @@ fn a_container_that_is_written_down_ahead_is_being_created_until_its_program_run
         wait_for("a process that stands still", stopped);
         // Asked before the process goes on, and judged after that: the run is waited for.
         let (killed, state) = (bundle.tinyrun(&["kill", id, "KILL"]), bundle.tinyrun(&["state", id]));
+        // Its root is the host's yet.
+        let added = bundle.tinyrun(&["exec", "--ignore-paused", id, "true"]);
         let pid = pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).unwrap();
         wait_for("a container that runs", || {
             let _ = kill_process(pid, Signal::CONT);
@@ -336,6 +337,7 @@ fn a_container_that_is_written_down_ahead_is_being_created_until_its_program_run
         bundle.tinyrun(&["kill", id, "KILL"]).says("");
         assert_eq!(run.join().unwrap().code, 137);
         killed.fails(1, "container not running");
+        added.fails(255, "container not running");
         assert!(state.out.contains("\"creating\""), "{state:?}");
     });
 }
@@ -350,6 +352,7 @@ fn a_program_that_waits_for_nobody_is_written_down_before_it_begins() {
     assert!(record["process"]["pid"].as_i64().is_some_and(|pid| pid > 1), "{record}");
 }
 
+/// One truncated record, or a stray file, and `list` showed nothing.
 #[test]
 fn a_record_that_cannot_be_read_hides_no_other_container() {
     let bundle = Bundle::new("list-whole").args(&["sleep", "1000"]);
