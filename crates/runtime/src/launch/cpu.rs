@@ -12,33 +12,24 @@ use tinyd_core::Result;
 use super::kernel;
 use crate::plan::numa;
 
-/// Where a process that is moved may go.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Elsewhere {
-    all: CpuSet,
+/// Moves a process away from this one's CPU; whether it did. Where there is no other one or the kernel refuses, it is as fast as it can be.
+pub(super) fn send_away(pid: i32) -> bool {
+    let Some(mut others) = every_cpu() else { return false };
+    others.unset(sched_getcpu());
+    others.count() > 0 && sched_setaffinity(Pid::from_raw(pid), &others).is_ok()
 }
 
-impl Elsewhere {
-    /// None where there is only one CPU, and where this process may not use all: the kernel tells nobody whether somebody has asked for
-    /// that (sched_setaffinity(2)), which lasts, or the cpuset is as small as that for now.
-    pub(super) fn find() -> Option<Elsewhere> {
-        let all = sched_getaffinity(None).ok()?;
-        let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
-        let online = numa::numbers("online", online.trim()).ok()?;
-        (online.len() > 1 && online.iter().all(|cpu| *cpu < CpuSet::MAX_CPU && all.is_set(*cpu)))
-            .then_some(Elsewhere { all })
-    }
-
-    /// Moves a process away from this one's CPU; whether it did. Where that is refused it is as fast as it can be.
-    pub(super) fn send(&self, pid: i32) -> bool {
-        let mut others = self.all;
-        others.unset(sched_getcpu());
-        sched_setaffinity(Pid::from_raw(pid), &others).is_ok()
-    }
+/// The CPUs of the machine, when this process may use them all. Where it may not the kernel tells nobody whether somebody has asked for
+/// that (sched_setaffinity(2)), which lasts, or the cpuset is as small as that for now: what was changed could not be put back.
+fn every_cpu() -> Option<CpuSet> {
+    let own = sched_getaffinity(None).ok()?;
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let online = numa::numbers("online", online.trim()).ok()?;
+    online.iter().all(|cpu| *cpu < CpuSet::MAX_CPU && own.is_set(*cpu)).then_some(own)
 }
 
-/// Takes back what [`Elsewhere::send`] has done to this process: every CPU is asked for, those too that are yet to come, and the kernel
-/// gives it those of its cpuset, now and whenever that changes.
+/// Takes back what [`send_away`] has done to this process: every CPU is asked for, those too that are yet to come, and the kernel gives it
+/// those of its cpuset, now and whenever that changes.
 ///
 /// # Errors
 /// The kernel's refusal.

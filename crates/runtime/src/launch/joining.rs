@@ -18,8 +18,7 @@ use tinyd_sys::{
 use super::{
     Launch, View,
     cgroups::{self, Names, Side},
-    cpu::{self, Elsewhere},
-    failpoint, step,
+    cpu, failpoint, step,
     sync::{Phase, Sync},
 };
 use crate::{
@@ -95,8 +94,6 @@ pub(super) struct Joining<'a> {
     layout: Layout,
     /// What the views are made of, while it is yet to come: both sides speak of the same.
     names: Option<Names>,
-    /// Where the process makes its network meanwhile.
-    elsewhere: Option<Elsewhere>,
     /// How many views of it the container has.
     views: usize,
     /// None at all until it is made.
@@ -118,7 +115,6 @@ impl<'a> Joining<'a> {
             wanted,
             layout,
             names: can_wait.then(Names::read).transpose()?,
-            elsewhere: can_wait.then(Elsewhere::find).flatten(),
             views: views_in(plan),
             cgroup: Cgroup::nowhere(),
             is_made: false,
@@ -183,7 +179,7 @@ impl<'a> Joining<'a> {
     /// As [`Cgroup::create`]; the process is the caller's to end then.
     pub(super) fn let_in(&mut self, pid: i32, sync: &mut Sync) -> Result<()> {
         let Some(names) = self.names.take() else { return Ok(()) };
-        let is_sent = self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.send(pid));
+        let is_sent = cpu::send_away(pid);
         self.make()?;
         self.fail_if_made()?;
         let tasks: Vec<_> = self.cgroup.procs().iter().map(AsFd::as_fd).collect();
