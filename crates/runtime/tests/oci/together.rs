@@ -8,7 +8,7 @@ use rustix::{
 };
 use serde_json::json;
 
-use crate::driver::{Bundle, Said, wait_for};
+use crate::driver::{Bundle, Said, tinyrun, wait_for};
 
 /// The same command by many at once.
 fn all_at_once(count: usize, command: impl Fn() -> Said + Sync) -> Vec<Said> {
@@ -212,8 +212,8 @@ fn hooks_may_ask_for_the_state() {
     let mut bundle = Bundle::new("together-hook").args(&["sleep", "1000"]);
     let said = bundle.dir.join("said");
     let records = bundle.dir.join("records");
-    let tinyrun = env!("CARGO_BIN_EXE_tinyrun");
-    let ask = format!("{tinyrun} --root {} state {} >>{} 2>&1", records.display(), bundle.id, said.display());
+    let (tinyrun, root, file) = (tinyrun(), records.display(), said.display());
+    let ask = format!("{} --root {root} state {} >>{file} 2>&1", tinyrun.display(), bundle.id);
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", ask] }]);
     bundle.spec["hooks"] = json!({ "prestart": hook, "createRuntime": hook, "poststart": hook });
     bundle.write();
