@@ -5,6 +5,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::*;
 use crate::cgroup::systemd::{Unit, properties::Property};
 
@@ -39,7 +41,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // So that it takes its socket away.
+        let child = Pid::from_child(&self.child);
+        let _ = kill_process(child, Signal::TERM);
         let _ = self.child.wait();
     }
 }
