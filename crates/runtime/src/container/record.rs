@@ -90,18 +90,15 @@ impl Place {
                 break lock;
             }
         };
-        let config = || fs::write_atomic_volatile(&self.dir.join(CONFIG), config);
-        let kept = self.write(record).and_then(|()| config().map_err(step("keep the configuration")));
-        match kept {
-            Ok(()) => Ok(lock),
-            Err(error) => {
-                // Nothing of the container is there yet. The first failure is the one to tell.
-                if lock.is_in_place() {
-                    let _ = self.remove();
-                }
-                Err(error)
-            }
+        let kept = self.write(record).and_then(|()| {
+            let path = self.dir.join(CONFIG);
+            fs::write_atomic_volatile(&path, config).map_err(step("keep the configuration"))
+        });
+        if kept.is_err() && lock.is_in_place() {
+            // Nothing of the container is there yet. The first failure is the one to tell.
+            let _ = self.remove();
         }
+        kept.map(|()| lock)
     }
 
     fn make_dir(&self) -> Result<()> {

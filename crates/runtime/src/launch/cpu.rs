@@ -1,6 +1,6 @@
 //! The first process on another CPU than its caller, where both have something to do at the same time.
 //!
-//! The kernel often leaves a new process on the CPU of its parent, mostly although another one is idle (Linux 6.18, two CPUs: 11 times of
+//! The kernel often leaves a new process on the CPU of its parent, mostly although another one is idle (Linux 6.18, two CPUs: 12 times of
 //! 20), and there it begins when the parent waits. So it is moved, and free again before it enters its cgroup.
 
 use rustix::{
