@@ -3,12 +3,13 @@
 //! Both the shim and the OCI command line come through here: there is no second way to make a container. The caller, who is
 //! root on the host, opens what has to come from the host as detached mounts; the child, who is root only inside, puts them
 //! together. Everything the child needs is decided before the clone, so that between the two there is at most one message down
-//! (ids are mapped, here are the mounts that needed that) and one up (ready); on cgroup v1 what the cgroup is comes down before: see `joining`.
+//! (ids are mapped, here are the mounts that needed that) and one up (ready). On cgroup v1 some come down before, with what the caller makes
+//! while the child is busy: the cgroup, the mounts, what is seen of the cgroup. See `joining`.
 
 pub(crate) mod agent;
 mod attend;
 mod birth;
-mod cgroups;
+pub(crate) mod cgroups;
 mod cpu;
 pub(crate) mod ids;
 pub(crate) mod joining;
@@ -51,7 +52,7 @@ use crate::{
     cgroup::{Cgroup, CgroupManager, systemd::Unit},
     hooks::{self, Later},
     init::{self, Child},
-    plan::{self, Plan, mounts::Idmap},
+    plan::{self, Plan, mounts::Source},
     seccomp,
 };
 
@@ -141,8 +142,9 @@ pub enum Gate<'a> {
     Caller,
     /// With whoever connects to this listening socket (`SOCK_SEQPACKET`) and calls [`start_through`]. The caller may end meanwhile.
     Listener(OwnedFd),
-    /// Nowhere: it executes it as soon as it is ready and this one has seen it. Only for a container without hooks, without anything that is
-    /// given once its mounts are made (devices of a network, clocks), and in no unit of systemd's.
+    /// Nowhere: it executes it as soon as it is ready and this one has seen it, and is heard when it has. Only for a container without hooks,
+    /// without anything that is given once its mounts are made (devices of a network, clocks), whose filter asks nobody, and in no unit of
+    /// systemd's.
     Open(&'a dyn Witness),
 }
 
@@ -421,12 +423,11 @@ fn make(
     let context =
         sources::Context { rootfs: launch.rootfs, bundle: launch.bundle, proc: &proc, userns: None };
     let inside = launch.caller.opens_inside(&plan.namespaces).then_some((context, joining.cgroup()));
-    let old_umask = rustix::process::umask(Mode::empty());
-    let sources = match inside {
-        Some(_) => Ok(plan.sources.iter().map(|_| None).collect()),
-        None => open_early(plan, context, warnings),
+    let sources = if inside.is_some() || joining.waits() {
+        plan.sources.iter().map(|_| None).collect()
+    } else {
+        open_early(plan, context, warnings)?
     };
-    rustix::process::umask(old_umask);
     let (mut ours, theirs) = Sync::pair()?;
     let witness = match &launch.gate {
         Gate::Open(witness) => Some(*witness),
@@ -437,9 +438,9 @@ fn make(
         plan,
         filter,
         sync: theirs,
-        sources: sources?,
+        sources,
         joins: birth::open_joins(plan)?,
-        entry: joining.entry(inside.is_some())?,
+        entry: joining.entry(plan, inside.is_some())?,
         inside,
         caller: launch.caller,
         stdio: launch.stdio,
@@ -464,7 +465,7 @@ fn make(
     }
     let mut given = None;
     let ready = failpoint(launch.failpoint, "clone")
-        .and_then(|()| joining.let_in(pid, &mut ours))
+        .and_then(|()| joining.let_in(pid, plan, &mut ours, || open_early(plan, context, warnings)))
         .and_then(|()| joining.cgroup().attach(pid))
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| {
@@ -492,13 +493,19 @@ fn open_early(
     context: sources::Context<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Option<OwnedFd>>> {
-    plan.sources
-        .iter()
-        .map(|source| match source.idmap {
-            Idmap::Container { .. } => Ok(None),
-            Idmap::No | Idmap::Own { .. } => sources::open(source, context, warnings).map(Some),
-        })
-        .collect()
+    let mut open = |source: &Source| sources::open(source, context, warnings);
+    let sources = plan.sources.iter();
+    with_exact_modes(|| {
+        sources.map(|source| (!source.waits_for_ids()).then(|| open(source)).transpose()).collect()
+    })
+}
+
+/// What is made meanwhile has its mode, whatever the umask is.
+fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
+    let umask = rustix::process::umask(Mode::empty());
+    let made = make();
+    rustix::process::umask(umask);
+    made
 }
 
 /// Gives the pipes of the standard streams to the process's user: it may open /dev/stdout, which opens the pipe anew.

@@ -41,14 +41,17 @@ use crate::{
     caller::Caller,
     cgroup::Cgroup,
     launch::{
-        Extra, Gate, Stdio, View, agent, failpoint,
+        Extra, Gate, Stdio, agent, failpoint,
         joining::{Entry, views_from_inside},
         kernel,
         labels::Labels,
         sources, step,
         sync::{Heard, Phase, Sync},
     },
-    plan::{Plan, Step, mounts::SourceKind},
+    plan::{
+        Plan, Step,
+        mounts::{Source, SourceKind},
+    },
     seccomp::Filter,
 };
 
@@ -64,7 +67,8 @@ pub struct Child<'a> {
     pub filter: Option<&'a Filter>,
     /// The conversation with the caller.
     pub sync: Sync,
-    /// The plan's sources; those that wait for the user namespace come with [`Phase::Mapped`].
+    /// The plan's sources; those that wait for the user namespace come with [`Phase::Mapped`], and the others with the cgroup when that
+    /// is made meanwhile.
     pub sources: Vec<Option<OwnedFd>>,
     /// Namespaces to join.
     pub joins: Vec<(u64, OwnedFd)>,
@@ -105,25 +109,31 @@ pub fn run(mut child: Child<'_>) -> ! {
 impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
         let route_socket = self.entry.enter(self.plan, &mut self.sync)?;
+        if let Entry::Coming = self.entry {
+            self.hear_sources(Phase::Cgroup, |source| !source.waits_for_ids())?;
+        }
         if !self.extra.no_new_keyring {
             leave_keys()?;
         }
         let labels = Labels::open(self.proc, &self.plan.process)?;
         // Of the places that mounts are made on; the program gets its own.
         rustix::process::umask(Mode::from_raw_mode(0o022));
-        let cgroup_views = self.enter_namespaces()?;
+        self.enter_namespaces()?;
         let clocks = self.open_clocks()?;
         failpoint(self.failpoint, "mounts")?;
-        let mut walk = Walk::new(std::mem::take(&mut self.sources), cgroup_views, self.failpoint);
+        let mut walk = Walk::new(std::mem::take(&mut self.sources), self.failpoint);
         walk.route_socket = route_socket;
         walk.warnings.append(&mut self.warnings);
         let plan = self.plan;
         for step in &plan.steps {
             if *step == Step::Hooks {
                 self.hooks_at_creation(walk.root()?.as_fd())?;
-            } else {
-                walk.take(step)?;
+                continue;
             }
+            if step.shows_cgroup().is_some() {
+                walk.cgroup_view = Some(self.entry.take_view(&mut self.sync)?);
+            }
+            walk.take(step)?;
         }
         let fds = self.extra.fds;
         let process = Become { process: &self.plan.process, filter: self.filter, fds };
@@ -183,9 +193,8 @@ impl Child<'_> {
         process::close_all_but(self.extra.fds.first_other(), &keep).map_err(step("close descriptors"))
     }
 
-    /// Enters and makes namespaces; what is seen of the cgroup from them.
-    fn enter_namespaces(&mut self) -> Result<Vec<View>> {
-        let mut views = self.entry.take_views(self.plan, &mut self.sync)?;
+    /// Enters and makes namespaces.
+    fn enter_namespaces(&mut self) -> Result<()> {
         // An ordinary user could not map the ids of a process that is out of its reach. Nobody else is in its new user namespace, and
         // nobody outside of the host's has a right over it, while it waits for that.
         if !(self.caller == Caller::User && self.plan.namespaces.makes(flag::USER)) {
@@ -210,6 +219,9 @@ impl Child<'_> {
             }
         }
         if self.plan.namespaces.makes(flag::USER) {
+            if let Entry::Coming = self.entry {
+                self.entry.take_views(self.plan, &mut self.sync)?;
+            }
             self.wait_for_mapped()?;
             hide()?;
             // Still as the user outside: what it can read its container's root, who may be another one, perhaps cannot.
@@ -219,13 +231,13 @@ impl Child<'_> {
         self.open_inside(|_| true)?;
         if let Some((_, cgroup)) = self.inside {
             // From a cgroup namespace of its own it could not say where it is.
-            views = views_from_inside(self.plan, cgroup)?;
+            self.entry.set_views(views_from_inside(self.plan, cgroup)?);
         }
         let late = self.plan.namespaces.new & self.plan.namespaces.late();
         if late != 0 {
             ns::unshare(late).map_err(step("make namespaces"))?;
         }
-        Ok(views)
+        Ok(())
     }
 
     /// Opens those sources of its own that are wanted now.
@@ -241,16 +253,23 @@ impl Child<'_> {
 
     /// Waits until ids are mapped, and takes the mounts that had to wait for that.
     fn wait_for_mapped(&mut self) -> Result<()> {
-        let (_, mut fds) = self.sync.hear_phase(Phase::Mapped)?;
         if self.inside.is_some() {
-            return Ok(());
+            return self.sync.hear_phase(Phase::Mapped).map(drop);
         }
-        let due = self.sources.iter().filter(|source| source.is_none()).count();
-        while fds.len() < due {
-            fds.extend(self.sync.hear_phase(Phase::Mapped)?.1);
+        self.hear_sources(Phase::Mapped, |_| true)
+    }
+
+    /// Takes those of its sources that come with a phase and are not there yet.
+    fn hear_sources(&mut self, phase: Phase, come: impl Fn(&Source) -> bool) -> Result<()> {
+        let sources = self.plan.sources.iter().zip(&mut self.sources);
+        let due: Vec<_> =
+            sources.filter(|(source, open)| open.is_none() && come(source)).map(|(_, open)| open).collect();
+        let (_, mut fds) = self.sync.hear_phase(phase)?;
+        while fds.len() < due.len() {
+            fds.extend(self.sync.hear_phase(phase)?.1);
         }
-        for (source, fd) in self.sources.iter_mut().filter(|source| source.is_none()).zip(fds) {
-            *source = Some(fd);
+        for (open, fd) in due.into_iter().zip(fds) {
+            *open = Some(fd);
         }
         Ok(())
     }

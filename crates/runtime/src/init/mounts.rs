@@ -17,7 +17,7 @@ use tinyd_sys::{
 
 use super::{copy_up, impossible, walk::Walk};
 use crate::{
-    launch::{View, step},
+    launch::{View, cgroups, step},
     plan::mounts::{self as plan, Mount, What},
 };
 
@@ -182,7 +182,7 @@ impl Walk<'_> {
 
     fn mount_cgroup(&mut self, mount: &Mount, attributes: u64, unified: bool) -> Result<()> {
         let named = |error| step(&mount.field)(error);
-        let view = self.cgroup_views.pop().ok_or_else(|| impossible("a cgroup that was not opened"))?;
+        let view = self.cgroup_view.take().ok_or_else(|| impossible("a cgroup that was not opened"))?;
         let attr = Attr { set: attributes, ..Attr::default() };
         match view {
             View::Unified(tree) => {
@@ -194,22 +194,18 @@ impl Walk<'_> {
                 let tree = new_fs("cgroup2", None, &[], attributes).map_err(named)?;
                 self.attach(mount, &tree)
             }
-            View::Hierarchies { mounts, links } => {
-                let data = [("mode".to_owned(), Some("755".to_owned()))];
-                let dir = new_fs("tmpfs", Some("tmpfs"), &data, attributes & !Attr::RDONLY).map_err(named)?;
-                self.attach(mount, &dir)?;
-                // It is this process's own: what is made here is here.
-                for (name, tree) in mounts {
+            View::Hierarchies { base, mounts, links } => {
+                let names = mounts.iter().map(|(name, _)| name.as_path());
+                let made = || cgroups::base(names, &links, attributes);
+                // It is this process's own, or its caller's: what was made in it is in it.
+                let base = base.map_or_else(made, Ok).map_err(named)?;
+                self.attach(mount, &base)?;
+                for (name, tree) in &mounts {
                     mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
-                    let made = rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(0o755));
-                    made.ask("mkdirat(cgroup)").map_err(named)?;
-                    mount::attach_in(tree.as_fd(), dir.as_fd(), &name).map_err(named)?;
-                }
-                for (name, target) in links {
-                    rustix::fs::symlinkat(&target, &dir, &name).ask("symlinkat(cgroup)").map_err(named)?;
+                    mount::attach_in(tree.as_fd(), base.as_fd(), name).map_err(named)?;
                 }
                 let attr = Attr { set: attributes & Attr::RDONLY, ..Attr::default() };
-                mount::set_attr(dir.as_fd(), attr, false).map_err(named)
+                mount::set_attr(base.as_fd(), attr, false).map_err(named)
             }
         }
     }

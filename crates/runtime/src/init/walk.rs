@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     pub(super) sources: Vec<Option<OwnedFd>>,
-    pub(super) cgroup_views: Vec<View>,
+    /// What the next mount of cgroups shows.
+    pub(super) cgroup_view: Option<View>,
     failpoint: &'a str,
     /// The container's root mount, once it is attached.
     root: Option<OwnedFd>,
@@ -51,10 +52,10 @@ pub(crate) fn bring_up_network() -> Result<OwnedFd> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(sources: Vec<Option<OwnedFd>>, cgroup_views: Vec<View>, failpoint: &'a str) -> Self {
+    pub(super) fn new(sources: Vec<Option<OwnedFd>>, failpoint: &'a str) -> Self {
         Walk {
             sources,
-            cgroup_views,
+            cgroup_view: None,
             failpoint,
             root: None,
             placed: false,
@@ -73,7 +74,7 @@ impl<'a> Walk<'a> {
     /// Of a container that runs, whose root this is.
     pub(super) fn inside(root: OwnedFd, sources: Vec<OwnedFd>) -> Self {
         let sources = sources.into_iter().map(Some).collect();
-        Walk { root: Some(root), ..Walk::new(sources, Vec::new(), "") }
+        Walk { root: Some(root), ..Walk::new(sources, "") }
     }
 
     /// Takes one step.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     caller::Caller,
     hooks,
-    plan::{self, Plan, mounts::Idmap, process::ProcessPlan},
+    plan::{Plan, process::ProcessPlan},
 };
 
 /// What the child hands up when it is ready: its terminal; its network namespace, and a socket that was made inside.
@@ -40,8 +40,8 @@ pub(super) fn attend(
         // While its files in /proc are still its caller's: it is out of everybody's reach once it is root inside.
         raise_limits(context.proc, pid, &plan.process, warnings);
         let context = sources::Context { userns: Some(userns.as_fd()), ..context };
-        let is_late = |source: &&plan::mounts::Source| matches!(source.idmap, Idmap::Container { .. });
-        let late = plan.sources.iter().filter(is_late).filter(|_| !caller.opens_inside(&plan.namespaces));
+        let late = plan.sources.iter().filter(|source| source.waits_for_ids());
+        let late = late.filter(|_| !caller.opens_inside(&plan.namespaces));
         let late = late.map(|source| sources::open(source, context, warnings)).collect::<Result<Vec<_>>>()?;
         failpoint(fail, "rootfs")?;
         let late: Vec<_> = late.iter().map(AsFd::as_fd).collect();
@@ -63,6 +63,8 @@ pub(super) fn attend(
     if let Some(witness) = witness {
         witness.see(pid)?;
         sync.say(Phase::Hooked, b"", &[])?;
+        // There is nothing to answer on its way to the program.
+        sync.wait_for_close()?;
     }
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(json::read::<Vec<String>>(&told).unwrap_or_default());

@@ -2,7 +2,8 @@
 //!
 //! On v2 a process is born in its cgroup, which is made before it. A v1 cgroup is entered by the process itself. Where that has a network
 //! namespace to make, which takes the kernel as long as the caller needs for all the directories, both are done at the same time: the
-//! process is cloned first, makes its network, and does nothing else before it is in its cgroup.
+//! process is cloned first, makes its network, and does nothing else before it is in its cgroup. What its mounts are made of the caller
+//! opens while it enters, and what it sees of its cgroup while it makes those mounts.
 
 use std::{
     fs::File,
@@ -17,9 +18,10 @@ use tinyd_sys::{
 
 use super::{
     Launch, View,
-    cgroups::{self, Names, Side},
+    cgroups::{self, Side},
     cpu, failpoint, step,
     sync::{Phase, Sync},
+    with_exact_modes,
 };
 use crate::{
     caller::Caller,
@@ -92,10 +94,8 @@ impl<'a> Wanted<'a> {
 pub(super) struct Joining<'a> {
     wanted: Wanted<'a>,
     layout: Layout,
-    /// What the views are made of, while it is yet to come: both sides speak of the same.
-    names: Option<Names>,
-    /// How many views of it the container has.
-    views: usize,
+    /// Whether the first process is there before it.
+    waits: bool,
     /// None at all until it is made.
     cgroup: Cgroup,
     is_made: bool,
@@ -110,24 +110,24 @@ impl<'a> Joining<'a> {
     pub(super) fn begin(wanted: Wanted<'a>, plan: &Plan) -> Result<Joining<'a>> {
         let is_needed = wanted.unit.is_none() && wanted.manager != CgroupManager::Disabled;
         let layout = if is_needed { Cgroup::layout()? } else { Layout::default() };
-        let can_wait = wanted.can_wait(&layout, plan);
+        let waits = wanted.can_wait(&layout, plan);
         let mut joining = Joining {
             wanted,
             layout,
-            names: can_wait.then(Names::read).transpose()?,
-            views: views_in(plan),
+            waits,
             cgroup: Cgroup::nowhere(),
             is_made: false,
             warnings: Vec::new(),
         };
-        if !can_wait {
+        if !waits {
             joining.make()?;
         }
         Ok(joining)
     }
 
     fn make(&mut self) -> Result<()> {
-        (self.cgroup, self.warnings) = self.wanted.make(&self.layout)?;
+        // A process that is not root reads its limits there.
+        (self.cgroup, self.warnings) = with_exact_modes(|| self.wanted.make(&self.layout))?;
         self.is_made = true;
         Ok(())
     }
@@ -147,9 +147,14 @@ impl<'a> Joining<'a> {
         (self.cgroup, self.warnings)
     }
 
+    /// Whether the first process is there before its cgroup, and before what its mounts are made of.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
     /// The namespaces that the first process makes while it waits.
     pub(super) fn made_meanwhile(&self) -> u64 {
-        if self.names.is_some() { flag::NET } else { 0 }
+        if self.waits { flag::NET } else { 0 }
     }
 
     /// Fails when it is made and that is the step that shall fail.
@@ -164,42 +169,53 @@ impl<'a> Joining<'a> {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(super) fn entry(&self, opens_inside: bool) -> Result<Entry<'_>> {
-        if let Some(names) = &self.names {
-            return Ok(Entry::Coming(names));
+    pub(super) fn entry(&self, plan: &Plan, opens_inside: bool) -> Result<Entry<'_>> {
+        if self.waits {
+            return Ok(Entry::Coming);
         }
-        let count = if opens_inside { 0 } else { self.views };
+        let count = if opens_inside { 0 } else { views_in(plan).count() };
         let views = (0..count).map(|_| cgroups::open(&self.cgroup, Side::Caller)).collect::<Result<_>>()?;
         Ok(Entry::Made { tasks: self.cgroup.procs(), views })
     }
 
-    /// Makes what could wait, and lets the first process in, `pid`.
+    /// Makes what waits, lets the first process in, `pid`, and gives it what it makes its mounts of: what `open` opens, and the views.
     ///
     /// # Errors
-    /// As [`Cgroup::create`]; the process is the caller's to end then.
-    pub(super) fn let_in(&mut self, pid: i32, sync: &mut Sync) -> Result<()> {
-        let Some(names) = self.names.take() else { return Ok(()) };
+    /// As [`Cgroup::create`] and `open`; the process is the caller's to end then.
+    pub(super) fn let_in(
+        &mut self,
+        pid: i32,
+        plan: &Plan,
+        sync: &mut Sync,
+        open: impl FnOnce() -> Result<Vec<Option<OwnedFd>>>,
+    ) -> Result<()> {
+        if !self.waits {
+            return Ok(());
+        }
         let is_sent = cpu::send_away(pid);
         self.make()?;
         self.fail_if_made()?;
         let tasks: Vec<_> = self.cgroup.procs().iter().map(AsFd::as_fd).collect();
         sync.say(Phase::Cgroup, if is_sent { SENT } else { b"" }, &tasks)?;
-        // While it enters.
-        for _ in 0..self.views {
-            let (body, trees) = names.open(&self.cgroup)?;
-            let trees: Vec<BorrowedFd<'_>> = trees.iter().map(AsFd::as_fd).collect();
-            sync.say(Phase::Cgroup, &body, &trees)?;
+        let sources = open()?;
+        let sources: Vec<BorrowedFd<'_>> = sources.iter().flatten().map(AsFd::as_fd).collect();
+        sync.say(Phase::Cgroup, b"", &sources)?;
+        for attributes in views_in(plan) {
+            let mut view = cgroups::open(&self.cgroup, Side::Caller)?;
+            // In a user namespace it is to be its root's.
+            if !plan.namespaces.makes(flag::USER) {
+                view = with_exact_modes(|| view.with_base(attributes)).map_err(step("show the cgroup"))?;
+            }
+            let (told, trees) = view.tell()?;
+            sync.say(Phase::Cgroup, &told, &trees)?;
         }
         Ok(())
     }
 }
 
-/// How many mounts show the container its cgroup.
-fn views_in(plan: &Plan) -> usize {
-    let shows = |step: &&plan::Step| {
-        matches!(step, plan::Step::Mount(plan::mounts::Mount { what: plan::mounts::What::Cgroup { .. }, .. }))
-    };
-    plan.steps.iter().filter(shows).count()
+/// The attributes of each mount that shows the container its cgroup.
+fn views_in(plan: &Plan) -> impl Iterator<Item = u64> {
+    plan.steps.iter().filter_map(plan::Step::shows_cgroup)
 }
 
 /// How the first process comes into its cgroup.
@@ -212,8 +228,8 @@ pub(crate) enum Entry<'a> {
         /// What is seen at /sys/fs/cgroup: one for each mount of it.
         views: Vec<View>,
     },
-    /// It is made meanwhile; these are the hierarchies.
-    Coming(&'a Names),
+    /// It is made meanwhile. With [`Phase::Cgroup`] come its `tasks` files, then what mounts are made of, then one view for each.
+    Coming,
 }
 
 impl Entry<'_> {
@@ -224,7 +240,7 @@ impl Entry<'_> {
     pub(crate) fn enter(&self, plan: &Plan, sync: &mut Sync) -> Result<Option<OwnedFd>> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
-            Entry::Coming(_) => {
+            Entry::Coming => {
                 ns::unshare(flag::NET).map_err(step("make namespaces"))?;
                 let socket =
                     plan.steps.contains(&plan::Step::Network).then(init::bring_up_network).transpose()?;
@@ -238,16 +254,33 @@ impl Entry<'_> {
         }
     }
 
-    /// What is seen at /sys/fs/cgroup. To be taken before anything else is heard.
+    /// Has all that is seen at /sys/fs/cgroup at once, before anything else is heard.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) fn take_views(&mut self, plan: &Plan, sync: &mut Sync) -> Result<Vec<View>> {
+    pub(crate) fn take_views(&mut self, plan: &Plan, sync: &mut Sync) -> Result<()> {
+        let views = views_in(plan).map(|_| self.take_view(sync)).collect::<Result<_>>()?;
+        *self = Entry::Made { tasks: &[], views };
+        Ok(())
+    }
+
+    /// Has views that were opened elsewhere.
+    pub(crate) fn set_views(&mut self, views: Vec<View>) {
+        *self = Entry::Made { tasks: &[], views };
+    }
+
+    /// What is seen at /sys/fs/cgroup by one mount. Where it comes from the caller, that may still be making it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) fn take_view(&mut self, sync: &mut Sync) -> Result<View> {
         match self {
-            Entry::Made { views, .. } => Ok(std::mem::take(views)),
-            Entry::Coming(names) => {
-                let hear = |_| sync.hear_phase(Phase::Cgroup).map(|(body, trees)| names.view(&body, trees));
-                (0..views_in(plan)).map(hear).collect()
+            Entry::Made { views, .. } => {
+                views.pop().ok_or_else(|| init::impossible("a cgroup that was not opened"))
+            }
+            Entry::Coming => {
+                let (told, trees) = sync.hear_phase(Phase::Cgroup)?;
+                View::of_told(&told, trees)
             }
         }
     }
@@ -258,5 +291,5 @@ impl Entry<'_> {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn views_from_inside(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<View>> {
-    (0..views_in(plan)).map(|_| cgroups::open(cgroup, Side::Inside)).collect()
+    views_in(plan).map(|_| cgroups::open(cgroup, Side::Inside)).collect()
 }

@@ -223,13 +223,32 @@ impl Sync {
         Ok(Heard::Phase(phase, body.to_vec(), fds))
     }
 
+    /// Waits until the other side has closed; what it says before that stays to be heard. Saying it wakes nobody then: that costs the
+    /// one who does so on another CPU more than all the rest of the message.
+    ///
+    /// # Errors
+    /// The kernel's refusal; when it has not closed within the time of [`Sync::wait_at_most`].
+    pub(super) fn wait_for_close(&self) -> Result<()> {
+        // Of a hang-up poll(2) tells unasked.
+        self.wait_for(PollFlags::empty())
+    }
+
     fn wait(&self) -> Result<()> {
-        let Some(patience) = self.patience else { return Ok(()) };
-        let deadline = Instant::now() + patience;
+        if self.patience.is_none() {
+            // Receiving waits as well.
+            return Ok(());
+        }
+        self.wait_for(PollFlags::IN)
+    }
+
+    fn wait_for(&self, what: PollFlags) -> Result<()> {
+        let patience = self.patience.unwrap_or(Duration::MAX);
+        let deadline = Instant::now().checked_add(patience);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let timeout = left
+                .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+            match poll(&mut [PollFd::new(&self.socket, what)], timeout.as_ref()) {
                 Ok(0) => {
                     let last = self.last.map_or_else(|| "nothing".to_owned(), |phase| format!("{phase:?}"));
                     let secs = patience.as_secs();
@@ -352,6 +371,19 @@ mod tests {
         ours.wait_at_most(Duration::from_millis(10));
         let error = ours.hear_phase(Phase::Ready).unwrap_err();
         assert!(error.message().contains("the last word was Mapped"), "{error}");
+    }
+
+    #[test]
+    fn what_is_said_before_the_end_waits_for_it() {
+        let (mut ours, mut theirs) = Sync::pair().unwrap();
+        theirs.say(Phase::Ready, b"told", &[]).unwrap();
+        ours.wait_at_most(Duration::from_millis(10));
+        // A word is no end.
+        assert!(ours.wait_for_close().unwrap_err().message().contains("said nothing for"));
+        drop(theirs);
+        ours.wait_for_close().unwrap();
+        assert_eq!(ours.hear_phase(Phase::Ready).unwrap().0, b"told");
+        assert!(matches!(ours.hear().unwrap(), Heard::Closed));
     }
 
     #[test]

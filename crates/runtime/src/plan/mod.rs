@@ -24,7 +24,7 @@ use tinyd_sys::{creds::CapSet, mount::Attr, ns::flag};
 
 use self::{
     hooks::Hooks,
-    mounts::{Idmap, Mount, Source, SourceKind},
+    mounts::{Idmap, Mount, Source, SourceKind, What},
     namespaces::Namespaces,
     process::ProcessPlan,
     sysctl::Sysctl,
@@ -90,6 +90,16 @@ pub enum Step {
     Chroot,
     /// Sets the propagation of the new one.
     RootPropagation(u64),
+}
+
+impl Step {
+    /// The attributes of a mount that shows the container its cgroup, when this is one.
+    pub(crate) fn shows_cgroup(&self) -> Option<u64> {
+        if let Step::Mount(Mount { what: What::Cgroup { attributes, .. }, .. }) = self {
+            return Some(*attributes);
+        }
+        None
+    }
 }
 
 /// What a plan is made from, beside the configuration.

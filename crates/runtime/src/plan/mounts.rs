@@ -31,6 +31,13 @@ pub struct Source {
     pub idmap: Idmap,
 }
 
+impl Source {
+    /// Whether it is opened when the ids of the container's user namespace are mapped, and not before.
+    pub(crate) fn waits_for_ids(&self) -> bool {
+        matches!(self.idmap, Idmap::Container { .. })
+    }
+}
+
 /// What a [`Source`] is a mount of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {

@@ -120,6 +120,26 @@ fn the_cgroup_is_mounted_at_two_places_each_with_its_options() {
     }
 }
 
+/// Whoever makes a part of it, its modes are not for the caller's umask to say: a process of another user looks for its limits in its
+/// cgroup.
+#[test]
+fn what_is_made_for_a_container_has_its_modes_under_every_umask() {
+    for users in [false, true] {
+        let bundle = Bundle::new(&format!("made-modes-{users}"));
+        let bundle = if users { bundle.with_users() } else { bundle }
+            .script("stat -c '%a %u:%g' /sys/fs/cgroup /sys/fs/cgroup/* /dev /dev/null /dev/shm | sort -u");
+        bundle.write();
+        let run = ["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id];
+        let usual = bundle.tinyrun_in(&[], &run);
+        assert!(
+            usual.code == 0 && usual.out.contains("755 0:0") && usual.out.contains("666 0:0"),
+            "{usual:?}"
+        );
+        // The mask of a fresh process is inherited, and so is that of a careful administrator.
+        bundle.tinyrun_in(&["sh", "-c", "umask 077; exec \"$0\" \"$@\""], &run).says(&usual.out);
+    }
+}
+
 /// On v1 too, where `cgroup` is the hierarchies of v1.
 #[test]
 fn a_cgroup2_is_one() {
