@@ -148,8 +148,25 @@ pub enum Gate<'a> {
     Open(&'a dyn Witness),
 }
 
-/// Somebody who has to see the first process before it executes its program, and does so while it gets ready.
+impl<'a> Gate<'a> {
+    /// Whom nobody has to wait for.
+    fn witness(&self) -> Option<&'a dyn Witness> {
+        match self {
+            Gate::Open(witness) => Some(*witness),
+            Gate::Caller | Gate::Listener(_) => None,
+        }
+    }
+}
+
+/// Somebody who writes down what comes of a container while it is made.
 pub trait Witness: Debug {
+    /// Is told before anything is made that would outlast this process: a cgroup. The first process may be there already; without its cgroup
+    /// it ends when this one does.
+    ///
+    /// # Errors
+    /// What keeps it from that: the container does not come about then.
+    fn begin(&self) -> Result<()>;
+
     /// Sees it, as the host counts.
     ///
     /// # Errors
@@ -429,10 +446,7 @@ fn make(
         open_early(plan, context, warnings)?
     };
     let (mut ours, theirs) = Sync::pair()?;
-    let witness = match &launch.gate {
-        Gate::Open(witness) => Some(*witness),
-        Gate::Caller | Gate::Listener(_) => None,
-    };
+    let witness = launch.gate.witness();
     own_pipes(&launch.stdio, plan)?;
     let child = Child {
         plan,

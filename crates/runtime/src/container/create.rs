@@ -95,7 +95,8 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     if wants_terminal && options.console_socket.is_none() {
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
     }
-    let (claimed, lock) = claim(&place, &bundle, options)?;
+    let claimed = first_record(&place, &bundle, options)?;
+    let lock = place.claim(&claimed, &bundle.bytes)?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
@@ -120,8 +121,8 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
     }
 }
 
-/// Writes down who is about to be made.
-pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<(Record, Lock)> {
+/// The record of a container that is about to be made.
+pub(super) fn first_record(place: &Place, bundle: &Bundle, options: &CreateOptions) -> Result<Record> {
     let manager = options.manager;
     let (cgroup, unit) = match manager {
         CgroupManager::Cgroupfs if options.takes_what_it_gets(bundle) => (near(bundle, &place.id)?, None),
@@ -132,7 +133,7 @@ pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> 
         }
         CgroupManager::Disabled => (String::new(), None),
     };
-    let record = Record {
+    Ok(Record {
         bundle: bundle.dir.clone(),
         cgroup,
         manager,
@@ -140,9 +141,7 @@ pub(super) fn claim(place: &Place, bundle: &Bundle, options: &CreateOptions) -> 
         process: None,
         ahead: false,
         created_unix_nanos: unix_nanos(std::time::SystemTime::now()),
-    };
-    let lock = place.claim(&record, &bundle.bytes)?;
-    Ok((record, lock))
+    })
 }
 
 /// The cgroup of somebody who is not root: one whose path is not absolute is near the caller's own.

@@ -1,5 +1,5 @@
 //! What is known of a container between two commands: a directory with its record and its configuration. The record is there before
-//! anything of the container is.
+//! anything of the container is that would outlast its maker.
 
 use std::{
     io,

@@ -1,15 +1,19 @@
 //! `run`: create, start, wait, delete. In the foreground signals are handed on and the exit status is the container's.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    cell::OnceCell,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use rustix::event::{PollFd, PollFlags};
-use tinyd_core::{Error, Result, oci, wire::Seccomp};
+use tinyd_core::{Error, Kind, Result, oci, wire::Seccomp};
 use tinyd_sys::{process, tty};
 
 use super::{
     console::{self, Proxy},
-    create::{Bundle, CreateOptions, claim, finish, prepare, undo_claim},
+    create::{Bundle, CreateOptions, finish, first_record, prepare, undo_claim},
     first::Init,
+    lock::Lock,
     notify::{self, Notify},
     record::{Place, Record},
     root::Root,
@@ -52,17 +56,25 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         rustix::process::set_child_subreaper(this)
             .map_err(|error| kernel("prctl(PR_SET_CHILD_SUBREAPER)", &error))?;
     }
-    let (claimed, lock) = claim(&place, &bundle, options)?;
+    let claimed = first_record(&place, &bundle, options)?;
+    let is_open = only_records(&bundle, options);
+    let recorder =
+        Recorder { place: &place, claimed: &claimed, config: &bundle.bytes, lock: OnceCell::new() };
+    if !is_open {
+        recorder.begin()?;
+    }
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
-    let recorder = Recorder { place: &place, claimed: &claimed };
-    let is_open = only_records(&bundle, options);
     let gate = if is_open { Gate::Open(&recorder) } else { Gate::Caller };
     let made = notify
         .and(stdio)
         .map_err(Refused::from)
         .and_then(|stdio| prepare(&place, (&bundle, &claimed), stdio, gate, options));
-    let mut prepared = made.map_err(|refused| undo_claim(&place, &lock, refused))?;
+    let mut prepared = match made {
+        Ok(prepared) => prepared,
+        Err(refused) => return Err(recorder.undo(refused)),
+    };
+    let lock = recorder.into_lock()?;
     let finished =
         if is_open { Ok(()) } else { finish(&place, (claimed, &bundle.spec), &mut prepared, options) };
     let started = finished
@@ -119,14 +131,39 @@ fn only_records(bundle: &Bundle, options: &CreateOptions) -> bool {
     is_plain && has_cgroup && !is_told_of
 }
 
-/// Writes down who is about to execute the program.
+/// Writes down what is about to be made, and who is about to execute the program.
 #[derive(Debug)]
 struct Recorder<'a> {
     place: &'a Place,
     claimed: &'a Record,
+    config: &'a [u8],
+    /// Once it has begun.
+    lock: OnceCell<Lock>,
+}
+
+impl Recorder<'_> {
+    /// Gives the id back, if it was had. What to tell.
+    fn undo(self, refused: Refused) -> Error {
+        match self.lock.into_inner() {
+            Some(lock) => undo_claim(self.place, &lock, refused),
+            None => refused.told(),
+        }
+    }
+
+    fn into_lock(self) -> Result<Lock> {
+        let none = || Error::new(Kind::Internal, "a container was made that was not written down");
+        self.lock.into_inner().ok_or_else(none)
+    }
 }
 
 impl Witness for Recorder<'_> {
+    fn begin(&self) -> Result<()> {
+        let lock = self.place.claim(self.claimed, self.config)?;
+        // It begins once.
+        let _ = self.lock.set(lock);
+        Ok(())
+    }
+
     fn see(&self, pid: i32) -> Result<()> {
         self.place.write(&Record { process: Some(Init::of(pid)?), ahead: true, ..self.claimed.clone() })
     }

@@ -17,7 +17,7 @@ use tinyd_sys::{
 };
 
 use super::{
-    Launch, View,
+    Launch, View, Witness,
     cgroups::{self, Side},
     cpu, failpoint, step,
     sync::{Phase, Sync},
@@ -43,6 +43,7 @@ pub(super) struct Wanted<'a> {
     unit: Option<&'a Unit>,
     takes_what_it_gets: bool,
     caller: Caller,
+    witness: Option<&'a dyn Witness>,
     failpoint: &'a str,
 }
 
@@ -56,6 +57,7 @@ impl<'a> Wanted<'a> {
             unit: launch.unit,
             takes_what_it_gets: launch.takes_what_it_gets,
             caller: launch.caller,
+            witness: launch.gate.witness(),
             failpoint: launch.failpoint,
         }
     }
@@ -126,6 +128,7 @@ impl<'a> Joining<'a> {
     }
 
     fn make(&mut self) -> Result<()> {
+        self.wanted.witness.map_or(Ok(()), Witness::begin)?;
         // A process that is not root reads its limits there.
         (self.cgroup, self.warnings) = with_exact_modes(|| self.wanted.make(&self.layout))?;
         self.is_made = true;
