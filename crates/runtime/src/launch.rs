@@ -285,7 +285,7 @@ pub fn leave_through(connection: OwnedFd) -> Result<()> {
 }
 
 /// How long the first process may take from one word to the next: less than the daemon waits for an answer. Those whose hooks run on the
-/// way are waited for: hooks have time limits of their own.
+/// way are waited for: hooks have time limits of their own. One with an open gate may say nothing for twice as long before it is noticed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A container that was not made.
@@ -369,7 +369,9 @@ pub fn prepare(launch: Launch<'_>) -> Result<Prepared, Refused> {
             gate,
         }),
         Err(error) => {
-            let removed = cgroup.remove().and(rdt.as_ref().map_or(Ok(()), rdt::Group::remove));
+            // Without a cgroup it has not come to its group, and one of that name is a container's of the same id.
+            let group = rdt.as_ref().filter(|_| was_made);
+            let removed = cgroup.remove().and(group.map_or(Ok(()), rdt::Group::remove));
             if was_made {
                 // The error that is told is the one that led here.
                 let _ = later.poststop();

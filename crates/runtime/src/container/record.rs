@@ -101,6 +101,14 @@ impl Place {
         kept.map(|()| lock)
     }
 
+    /// Looks whether the id is taken. Only [`Place::claim`] takes it.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when it is.
+    pub(super) fn require_free(&self) -> Result<()> {
+        if self.dir.exists() { Err(self.taken(rustix::io::Errno::EXIST)) } else { Ok(()) }
+    }
+
     fn make_dir(&self) -> Result<()> {
         match rustix::fs::mkdir(&self.dir, Mode::RWXU) {
             Err(rustix::io::Errno::NOENT) => {

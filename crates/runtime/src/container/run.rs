@@ -60,7 +60,10 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     let is_open = only_records(&bundle, options);
     let recorder =
         Recorder { place: &place, claimed: &claimed, config: &bundle.bytes, lock: OnceCell::new() };
-    if !is_open {
+    if is_open {
+        // Whether it is free is known when it is taken; one that is not is no reason to try.
+        place.require_free()?;
+    } else {
         recorder.begin()?;
     }
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };

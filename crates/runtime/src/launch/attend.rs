@@ -64,7 +64,7 @@ pub(super) fn attend(
         witness.see(pid)?;
         sync.say(Phase::Hooked, b"", &[])?;
         // There is nothing to answer on its way to the program.
-        sync.wait_for_close()?;
+        sync.wait_for_close();
     }
     let (told, fds) = sync.hear_phase(Phase::Ready)?;
     warnings.extend(json::read::<Vec<String>>(&told).unwrap_or_default());

@@ -161,12 +161,14 @@ pub(crate) fn enter_user_namespace(
 /// # Errors
 /// As [`map`].
 pub(super) fn namespace_of(proc: &Proc, ids: &IdMaps) -> Result<OwnedFd> {
+    let (ours, mut theirs) = Sync::pair()?;
     match process::clone3(flag::USER, None).map_err(step("make a user namespace"))? {
-        Forked::Child => loop {
-            // Killed by the parent once the namespace is held by a descriptor.
-            let _ = process::die_with_parent();
-            let _ = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 3600, tv_nsec: 0 });
-        },
+        Forked::Child => {
+            drop(ours);
+            // Killed by the parent once the namespace is held by a descriptor. A parent that has ended has closed, at whatever point.
+            let _ = theirs.hear();
+            process::exit_now(0)
+        }
         Forked::Parent { pid, pidfd } => {
             let namespace = map(proc, pid, ids, Caller::Machine);
             process::kill_and_reap(pidfd.as_fd());

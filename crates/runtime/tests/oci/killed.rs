@@ -2,9 +2,11 @@
 
 use std::{os::unix::process::ExitStatusExt, process::Command};
 
+use serde_json::json;
+
 use crate::{
     driver::{Bundle, tinyrun, wait_for},
-    sweep::{Case, share, wait_for_the_end},
+    sweep::{Case, Point, share, wait_for_the_end},
 };
 
 /// Calls that change what the kernel or a disk holds, or give somebody a hold on it.
@@ -96,6 +98,31 @@ fn exec_killed_anywhere_leaves_nothing() {
 #[test]
 fn delete_killed_anywhere_leaves_nothing() {
     sweep("kill-delete", "100005", Case { before: &["create", "start"], verb: &["delete", "--force"] });
+}
+
+/// A process that holds the ids of a mount ends with its maker, also with one that has ended before it could ask for that: it slept on, and
+/// held what the container's first process waits at.
+#[test]
+fn who_holds_the_ids_of_a_mount_ends_with_its_maker() {
+    let bundle = Bundle::new("kill-ids").args(&["sleep", "100008"]);
+    let source = bundle.rootfs("etc").to_str().unwrap().to_owned();
+    let mut bundle = bundle.mount("/a", "bind", &source, &["bind"]);
+    let map = json!([{ "containerID": 0, "hostID": 3000, "size": 10 }]);
+    let mount = bundle.spec["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+    mount["uidMappings"] = map.clone();
+    mount["gidMappings"] = map;
+    bundle.write();
+    let case = Case { before: &[], verb: &["create"] };
+    let trace = bundle.dir.join("trace");
+    for Point { call, at } in case.points(&bundle, &["write"]) {
+        let (trace, kill) = (trace.to_str().unwrap(), format!("inject={call}:signal=KILL:when={at}"));
+        let late = "inject=prctl:delay_enter=20000";
+        let tracer =
+            ["strace", "-D", "-f", "-qq", "-e", "trace=prctl,write", "-e", late, "-e", &kill, "-o", trace];
+        let _ = bundle.tinyrun_in(&tracer, &["create", "-b", bundle.dir.to_str().unwrap(), &bundle.id]);
+        bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+        wait_for_the_end(&bundle, &format!("killed at {call} {at}"));
+    }
 }
 
 /// A `start` that is killed leaves a container that runs, or one that can be started: the first process waited for ever, and its state was

@@ -40,6 +40,16 @@ fn refusals_have_the_words_that_callers_look_for() {
     bundle.tinyrun(&["create", "-b", dir, &bundle.id]).says("");
     bundle.tinyrun(&["create", "-b", dir, &bundle.id]).fails(1, "container with given ID already exists");
     bundle.tinyrun(&["run", "-b", dir, &bundle.id]).fails(1, "container with given ID already exists");
+    // Whatever else is wrong with it.
+    let wrong = bundle.dir.join("wrong.json");
+    let mut spec = bundle.spec.clone();
+    spec["process"]["cwd"] = "relative".into();
+    std::fs::write(&wrong, spec.to_string()).unwrap();
+    let wrong = wrong.to_str().unwrap();
+    for verb in ["create", "run"] {
+        let line = [verb, "-b", dir, "--config", wrong, &bundle.id];
+        bundle.tinyrun(&line).fails(1, "container with given ID already exists");
+    }
     refusals(&bundle, &[(&["resume"], "container not paused")]);
     bundle.tinyrun(&["start", &bundle.id]).says("");
     let not_stopped = format!("cannot delete container {} that is not stopped: running", bundle.id);
