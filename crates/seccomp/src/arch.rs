@@ -30,7 +30,7 @@ const ARM_PRIVATE: [(&str, u32); 6] = [
 ];
 
 /// libseccomp's names for architectures that this program is not built for: their calls cannot reach its kernel.
-const FOREIGN: [&str; 16] = [
+pub(super) const FOREIGN: [&str; 16] = [
     "LOONGARCH64",
     "M68K",
     "MIPS",

@@ -12,7 +12,7 @@ use tinyd_sys::seccomp::{self as kernel, FLAG_TSYNC, INSNS_MAX, Insn};
 
 use super::{
     FLAGS,
-    arch::{Arch, WORDS, X32_BIT, names},
+    arch::{Arch, FOREIGN, WORDS, X32_BIT, names},
     compile,
     interpreter::{Call, Reading, run},
 };
@@ -64,6 +64,8 @@ fn keeps_its_promises(profile: &oci::Seccomp) {
 /// Whether every word of a profile is one and every number in its range, read as plainly as can be.
 fn is_one(profile: &oci::Seccomp) -> bool {
     let action = |word: &str| Action::WORDS.iter().any(|(known, _)| *known == word);
+    let is_foreign = |word: &str| FOREIGN.iter().any(|name| *word == format!("SCMP_ARCH_{name}"));
+    let arch = |word: &String| WORDS.iter().any(|(known, _)| known == word) || is_foreign(word);
     let errno = |number: Option<u32>| number.is_none_or(|number| number < 4096);
     let rule = |rule: &oci::SyscallRule| {
         let own = rule.names.iter().any(|name| name == "write" || name == "sendmsg");
@@ -79,7 +81,7 @@ fn is_one(profile: &oci::Seccomp) -> bool {
     action(&profile.default_action)
         && profile.default_action != "SCMP_ACT_NOTIFY"
         && errno(profile.default_errno_ret)
-        && profile.architectures.iter().all(|word| word.starts_with("SCMP_ARCH_") && !word.ends_with('?'))
+        && profile.architectures.iter().all(arch)
         && profile.flags.iter().all(|word| FLAGS.iter().any(|(known, _)| known == word))
         && profile.syscalls.iter().all(rule)
 }
