@@ -207,7 +207,7 @@ impl<'a> Joining<'a> {
             let mut view = cgroups::open(&self.cgroup, Side::Caller)?;
             // In a user namespace it is to be its root's.
             if !plan.namespaces.makes(flag::USER) {
-                view = with_exact_modes(|| view.with_base(attributes)).map_err(step("show the cgroup"))?;
+                view = view.with_base(attributes).map_err(step("show the cgroup"))?;
             }
             let (told, trees) = view.tell()?;
             sync.say(Phase::Cgroup, &told, &trees)?;
@@ -263,7 +263,7 @@ impl Entry<'_> {
     /// The kernel's refusal.
     pub(crate) fn take_views(&mut self, plan: &Plan, sync: &mut Sync) -> Result<()> {
         let views = views_in(plan).map(|_| self.take_view(sync)).collect::<Result<_>>()?;
-        *self = Entry::Made { tasks: &[], views };
+        self.set_views(views);
         Ok(())
     }
 
