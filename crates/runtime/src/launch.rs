@@ -4,7 +4,7 @@
 //! root on the host, opens what has to come from the host as detached mounts; the child, who is root only inside, puts them
 //! together. Everything the child needs is decided before the clone, so that between the two there is at most one message down
 //! (ids are mapped, here are the mounts that needed that) and one up (ready). On cgroup v1 some come down before, with what the caller makes
-//! while the child is busy: the cgroup, the mounts, what is seen of the cgroup. See `joining`.
+//! while the child is busy: the mounts, the cgroup, what is seen of the cgroup. See `joining`.
 
 pub(crate) mod agent;
 mod attend;

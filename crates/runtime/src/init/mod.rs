@@ -67,8 +67,8 @@ pub struct Child<'a> {
     pub filter: Option<&'a Filter>,
     /// The conversation with the caller.
     pub sync: Sync,
-    /// The plan's sources; those that wait for the user namespace come with [`Phase::Mapped`], and the others with the cgroup when that
-    /// is made meanwhile.
+    /// The plan's sources; those that wait for the user namespace come with [`Phase::Mapped`], and the others with [`Phase::Cgroup`]
+    /// when the cgroup is made meanwhile.
     pub sources: Vec<Option<OwnedFd>>,
     /// Namespaces to join.
     pub joins: Vec<(u64, OwnedFd)>,
@@ -108,9 +108,13 @@ pub fn run(mut child: Child<'_>) -> ! {
 
 impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
-        let route_socket = self.entry.enter(self.plan, &mut self.sync)?;
+        let route_socket = self.entry.begin(self.plan)?;
         if let Entry::Coming = self.entry {
             self.hear_sources(Phase::Cgroup, |source| !source.waits_for_ids())?;
+        }
+        if self.plan.namespaces.makes(flag::USER) {
+            // While it is still who may.
+            self.entry.enter(&mut self.sync)?;
         }
         if !self.extra.no_new_keyring {
             leave_keys()?;
@@ -126,6 +130,9 @@ impl Child<'_> {
         walk.warnings.append(&mut self.warnings);
         let plan = self.plan;
         for step in &plan.steps {
+            if step.needs_cgroup() {
+                self.join_cgroup()?;
+            }
             if *step == Step::Hooks {
                 self.hooks_at_creation(walk.root()?.as_fd())?;
                 continue;
@@ -135,6 +142,7 @@ impl Child<'_> {
             }
             walk.take(step)?;
         }
+        self.join_cgroup()?;
         let fds = self.extra.fds;
         let process = Become { process: &self.plan.process, filter: self.filter, fds };
         let stdio = std::mem::replace(&mut self.stdio, Stdio::Terminal);
@@ -219,7 +227,7 @@ impl Child<'_> {
             }
         }
         if self.plan.namespaces.makes(flag::USER) {
-            if let Entry::Coming = self.entry {
+            if let Entry::Within = self.entry {
                 self.entry.take_views(self.plan, &mut self.sync)?;
             }
             self.wait_for_mapped()?;
@@ -233,9 +241,23 @@ impl Child<'_> {
             // From a cgroup namespace of its own it could not say where it is.
             self.entry.set_views(views_from_inside(self.plan, cgroup)?);
         }
-        let late = self.plan.namespaces.new & self.plan.namespaces.late();
-        if late != 0 {
-            ns::unshare(late).map_err(step("make namespaces"))?;
+        let mut late = self.plan.namespaces.late();
+        if let Entry::Coming = self.entry {
+            late &= !flag::CGROUP;
+        }
+        self.make_namespaces(late)
+    }
+
+    /// Makes those of its new namespaces that are due.
+    fn make_namespaces(&self, due: u64) -> Result<()> {
+        let due = self.plan.namespaces.new & due;
+        if due == 0 { Ok(()) } else { ns::unshare(due).map_err(step("make namespaces")) }
+    }
+
+    /// Enters its cgroup, where it is not in it yet, and then the namespace whose root that is.
+    fn join_cgroup(&mut self) -> Result<()> {
+        if self.entry.enter(&mut self.sync)? {
+            self.make_namespaces(flag::CGROUP)?;
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! When a container's cgroup is made, and how its first process comes into it.
 //!
 //! On v2 a process is born in its cgroup, which is made before it. A v1 cgroup is entered by the process itself. Where that has a network
-//! namespace to make, which takes the kernel as long as the caller needs for all the directories, both are done at the same time: the
-//! process is cloned first, makes its network, and does nothing else before it is in its cgroup. What its mounts are made of the caller
-//! opens while it enters, and what it sees of its cgroup while it makes those mounts.
+//! namespace to make, both have something to do at the same time: the process is cloned first and makes its network while the caller opens
+//! what its mounts are made of; then it makes those, while the caller makes the directories of all hierarchies. It enters when it has come to
+//! the first step that needs it ([`plan::Step::needs_cgroup`]), and before anything else in a user namespace of its own.
 
 use std::{
     fs::File,
@@ -181,7 +181,7 @@ impl<'a> Joining<'a> {
         Ok(Entry::Made { tasks: self.cgroup.procs(), views })
     }
 
-    /// Makes what waits, lets the first process in, `pid`, and gives it what it makes its mounts of: what `open` opens, and the views.
+    /// Gives the first process, `pid`, what it makes its mounts of, which `open` opens; makes what waits, lets it in, and gives it the views.
     ///
     /// # Errors
     /// As [`Cgroup::create`] and `open`; the process is the caller's to end then.
@@ -196,13 +196,13 @@ impl<'a> Joining<'a> {
             return Ok(());
         }
         let is_sent = cpu::send_away(pid);
+        let sources = open()?;
+        let given: Vec<BorrowedFd<'_>> = sources.iter().flatten().map(AsFd::as_fd).collect();
+        sync.say(Phase::Cgroup, b"", &given)?;
         self.make()?;
         self.fail_if_made()?;
         let tasks: Vec<_> = self.cgroup.procs().iter().map(AsFd::as_fd).collect();
         sync.say(Phase::Cgroup, if is_sent { SENT } else { b"" }, &tasks)?;
-        let sources = open()?;
-        let sources: Vec<BorrowedFd<'_>> = sources.iter().flatten().map(AsFd::as_fd).collect();
-        sync.say(Phase::Cgroup, b"", &sources)?;
         for attributes in views_in(plan) {
             let mut view = cgroups::open(&self.cgroup, Side::Caller)?;
             // In a user namespace it is to be its root's.
@@ -231,30 +231,41 @@ pub(crate) enum Entry<'a> {
         /// What is seen at /sys/fs/cgroup: one for each mount of it.
         views: Vec<View>,
     },
-    /// It is made meanwhile. With [`Phase::Cgroup`] come its `tasks` files, then what mounts are made of, then one view for each.
+    /// It is made meanwhile. With [`Phase::Cgroup`] come what mounts are made of, its `tasks` files, then one view for each mount of it.
     Coming,
+    /// The process is in it. The views come, or have come.
+    Within,
 }
 
 impl Entry<'_> {
-    /// Enters the cgroup, before anything else is done but the network that is made meanwhile: its socket.
+    /// What the process begins with: it enters a cgroup that is made, and makes the network meanwhile where it is not: its socket.
     ///
     /// # Errors
-    /// The kernel's refusal; that of the caller, who could not make it.
-    pub(crate) fn enter(&self, plan: &Plan, sync: &mut Sync) -> Result<Option<OwnedFd>> {
+    /// The kernel's refusal.
+    pub(crate) fn begin(&self, plan: &Plan) -> Result<Option<OwnedFd>> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
             Entry::Coming => {
                 ns::unshare(flag::NET).map_err(step("make namespaces"))?;
-                let socket =
-                    plan.steps.contains(&plan::Step::Network).then(init::bring_up_network).transpose()?;
-                let (told, tasks) = sync.hear_phase(Phase::Cgroup)?;
-                if told == SENT {
-                    cpu::be_free()?;
-                }
-                init::enter_cgroup(&tasks.into_iter().map(File::from).collect::<Vec<_>>())?;
-                Ok(socket)
+                plan.steps.contains(&plan::Step::Network).then(init::bring_up_network).transpose()
             }
+            Entry::Within => Ok(None),
         }
+    }
+
+    /// Enters a cgroup that is made meanwhile, where the process is not in it yet; whether it was not.
+    ///
+    /// # Errors
+    /// The kernel's refusal; that of the caller, who could not make it.
+    pub(crate) fn enter(&mut self, sync: &mut Sync) -> Result<bool> {
+        let Entry::Coming = self else { return Ok(false) };
+        let (told, tasks) = sync.hear_phase(Phase::Cgroup)?;
+        if told == SENT {
+            cpu::be_free()?;
+        }
+        init::enter_cgroup(&tasks.into_iter().map(File::from).collect::<Vec<_>>())?;
+        *self = Entry::Within;
+        Ok(true)
     }
 
     /// Has all that is seen at /sys/fs/cgroup at once, before anything else is heard.
@@ -281,7 +292,7 @@ impl Entry<'_> {
             Entry::Made { views, .. } => {
                 views.pop().ok_or_else(|| init::impossible("a cgroup that was not opened"))
             }
-            Entry::Coming => {
+            Entry::Coming | Entry::Within => {
                 let (told, trees) = sync.hear_phase(Phase::Cgroup)?;
                 View::of_told(&told, trees)
             }

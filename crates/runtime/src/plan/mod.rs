@@ -12,6 +12,7 @@ pub mod namespaces;
 pub mod netdev;
 pub mod numa;
 pub mod options;
+mod order;
 pub mod process;
 #[cfg(test)]
 mod properties;
@@ -99,6 +100,13 @@ impl Step {
             return Some(*attributes);
         }
         None
+    }
+
+    /// Whether its process has to be in its cgroup for it: the cgroup is seen, or hooks look for it, or the image has a say in how much is
+    /// written to memory.
+    pub(crate) fn needs_cgroup(&self) -> bool {
+        let fills_memory = matches!(self, Step::Mount(Mount { what: What::Fs { copy_up: true, .. }, .. }));
+        fills_memory || *self == Step::Hooks || self.shows_cgroup().is_some()
     }
 }
 
@@ -214,6 +222,7 @@ fn steps(
     steps.extend(sysctl::plan(&linux.sysctl, namespaces)?.into_iter().map(Step::Sysctl));
     steps.extend(paths("linux.readonlyPaths", &linux.readonly_paths)?.into_iter().map(Step::ReadOnly));
     steps.extend(paths("linux.maskedPaths", &linux.masked_paths)?.into_iter().map(Step::Mask));
+    order::put_off_cgroup(&mut steps);
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         steps.push(Step::ReadOnlyRoot);
     }

@@ -119,6 +119,31 @@ fn the_containers_hooks_run_in_its_namespaces_and_what_they_mount_is_there() {
     assert!(!bundle.rootfs("mnt/seen").exists(), "it shows on the host");
 }
 
+/// Some give it devices there.
+#[test]
+fn hooks_find_the_process_in_its_cgroup() {
+    for point in ["prestart", "createRuntime", "createContainer"] {
+        let bundle = Bundle::new(&format!("hook-cgroup-{point}")).args(&["true"]);
+        let seen = bundle.dir.join("seen").display().to_string();
+        // Where its number is its own the hook is a child of it.
+        let pid = if point == "createContainer" {
+            "pid=self"
+        } else {
+            "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')"
+        };
+        let mut bundle = bundle.hook(point, script(&format!("{pid}; cat /proc/$pid/cgroup > {seen}")));
+        bundle.spec["linux"]["namespaces"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|namespace| namespace["type"] != "cgroup");
+        // One that sees its cgroup is in it because of that.
+        bundle.spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
+        bundle.run().says("");
+        let seen = fs::read_to_string(seen).unwrap();
+        assert!(seen.contains(&format!("tinyrun-{}", bundle.id)), "{point}: {seen}");
+    }
+}
+
 #[test]
 fn a_hook_has_its_own_arguments_its_own_environment_and_no_descriptor_of_ours() {
     for point in POINTS.into_iter().filter(|point| *point != "poststop") {

@@ -126,8 +126,13 @@ fn limits_hold_before_the_first_instruction() {
     // Without a cgroup namespace its path is seen whole.
     let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    let in_it = format!("tinyrun-{}", bundle.id);
     let said = bundle.run();
-    assert!(said.out.contains(&format!("tinyrun-{}", bundle.id)), "{said:?}");
+    assert!(said.out.contains(&in_it), "{said:?}");
+    // Nor has it to see its cgroup to be in it.
+    bundle.spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
+    let said = bundle.run();
+    assert!(said.out.contains(&in_it), "{said:?}");
 }
 
 #[test]

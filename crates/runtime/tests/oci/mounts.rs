@@ -209,6 +209,20 @@ fn a_tmpfs_begins_with_a_copy_when_asked_to() {
     }
 }
 
+/// The image says how much that is.
+#[test]
+fn a_copy_on_a_tmpfs_counts_as_the_containers_memory() {
+    let bundle = Bundle::new("copyup-limit");
+    fs::create_dir(bundle.rootfs("data")).unwrap();
+    fs::write(bundle.rootfs("data/large"), vec![1; 32 << 20]).unwrap();
+    let mut bundle = bundle.mount("/data", "tmpfs", "tmpfs", &["tmpcopyup"]).args(&["true"]);
+    // What is seen of a cgroup is a reason to be in it.
+    bundle.spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
+    bundle.run().says("");
+    bundle.spec["linux"]["resources"] = json!({ "memory": { "limit": 16 << 20, "swap": 16 << 20 } });
+    bundle.run().fails(1, "the other side ended before it said Ready");
+}
+
 #[test]
 fn a_mount_is_changed_by_remount() {
     let bundle = Bundle::new("remount")
