@@ -89,6 +89,13 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Whether [`Layout::detect`] would find v1 hierarchies there, as one of those shows that every container joins. That there is none says
+    /// nothing.
+    #[must_use]
+    pub fn is_surely_v1(root: &Path) -> bool {
+        ["memory", "pids"].iter().any(|name| magic(&root.join(name)).is_ok_and(|magic| magic == CGROUP1_MAGIC))
+    }
+
     /// A v1 hierarchy carries its controllers in the name of its directory. Links such as `cpu -> cpu,cpuacct` are not
     /// directories and have been left out.
     fn add_v1(&mut self, path: PathBuf, name: &str) {

@@ -11,7 +11,7 @@ use rustix::{
     io::{Errno, fcntl_getfd},
 };
 
-use crate::poll::ignore_signal;
+use crate::{poll::ignore_signal, process::exit_now};
 
 /// Makes a function, which returns the exit status, the program's `main`. The program is `#![no_main]` then.
 #[macro_export]
@@ -36,7 +36,10 @@ pub fn run(main: fn() -> u8) -> ! {
     }
     // A failed write says so itself.
     ignore_signal(libc::SIGPIPE);
-    std::process::exit(main().into())
+    let status = main();
+    // Who writes to it flushes it; what is left cannot be written.
+    let _ = std::io::stdout().flush();
+    exit_now(status)
 }
 
 /// Nothing that is opened later may be taken for one of the three standard descriptors: one that is closed is opened as /dev/null.

@@ -96,6 +96,12 @@ impl Cgroup {
         Layout::detect(Path::new(ROOT)).map_err(told)
     }
 
+    /// Whether they are v1's. That they are not is for [`Cgroup::layout`] to say.
+    #[must_use]
+    pub fn is_surely_v1() -> bool {
+        Layout::is_surely_v1(Path::new(ROOT))
+    }
+
     /// Makes the cgroup `path` (below the cgroup root, such as `/tinyd-1234/ID`) and writes its limits. The second value
     /// is what could not be done and was not asked for by name, one line each.
     ///

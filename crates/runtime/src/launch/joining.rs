@@ -11,10 +11,7 @@ use std::{
 };
 
 use tinyd_core::{Result, oci};
-use tinyd_sys::{
-    cgroup::Layout,
-    ns::{self, flag},
-};
+use tinyd_sys::ns::{self, flag};
 
 use super::{
     Launch, View, Witness,
@@ -62,7 +59,7 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    fn make(&self, layout: &Layout) -> Result<(Cgroup, Vec<String>)> {
+    fn make(&self) -> Result<(Cgroup, Vec<String>)> {
         let linux = self.spec.linux.as_ref();
         let default = oci::Resources::default();
         let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&default);
@@ -71,9 +68,11 @@ impl<'a> Wanted<'a> {
         }
         match self.manager {
             CgroupManager::Cgroupfs if self.takes_what_it_gets => {
-                Cgroup::create_where_allowed(layout, self.path, resources)
+                Cgroup::create_where_allowed(&Cgroup::layout()?, self.path, resources)
             }
-            CgroupManager::Cgroupfs | CgroupManager::Systemd => Cgroup::create(layout, self.path, resources),
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => {
+                Cgroup::create(&Cgroup::layout()?, self.path, resources)
+            }
             CgroupManager::Disabled if *resources == default => Ok((Cgroup::nowhere(), Vec::new())),
             CgroupManager::Disabled => {
                 let warning = "linux.resources: nothing is limited: the cgroup manager is disabled";
@@ -83,11 +82,11 @@ impl<'a> Wanted<'a> {
     }
 
     /// Whether the first process can be there before its cgroup.
-    fn can_wait(&self, layout: &Layout, plan: &Plan) -> bool {
+    fn can_wait(&self, plan: &Plan) -> bool {
         let is_plain =
             self.manager == CgroupManager::Cgroupfs && self.unit.is_none() && !self.takes_what_it_gets;
         let makes_network = plan.namespaces.makes(flag::NET) && plan.namespaces.join.is_empty();
-        is_plain && makes_network && self.caller == Caller::Machine && !layout.v1.is_empty()
+        is_plain && makes_network && self.caller == Caller::Machine && Cgroup::is_surely_v1()
     }
 }
 
@@ -95,7 +94,6 @@ impl<'a> Wanted<'a> {
 #[derive(Debug)]
 pub(super) struct Joining<'a> {
     wanted: Wanted<'a>,
-    layout: Layout,
     /// Whether the first process is there before it.
     waits: bool,
     /// None at all until it is made.
@@ -110,12 +108,9 @@ impl<'a> Joining<'a> {
     /// # Errors
     /// As [`Cgroup::create`].
     pub(super) fn begin(wanted: Wanted<'a>, plan: &Plan) -> Result<Joining<'a>> {
-        let is_needed = wanted.unit.is_none() && wanted.manager != CgroupManager::Disabled;
-        let layout = if is_needed { Cgroup::layout()? } else { Layout::default() };
-        let waits = wanted.can_wait(&layout, plan);
+        let waits = wanted.can_wait(plan);
         let mut joining = Joining {
             wanted,
-            layout,
             waits,
             cgroup: Cgroup::nowhere(),
             is_made: false,
@@ -130,7 +125,7 @@ impl<'a> Joining<'a> {
     fn make(&mut self) -> Result<()> {
         self.wanted.witness.map_or(Ok(()), Witness::begin)?;
         // A process that is not root reads its limits there.
-        (self.cgroup, self.warnings) = with_exact_modes(|| self.wanted.make(&self.layout))?;
+        (self.cgroup, self.warnings) = with_exact_modes(|| self.wanted.make())?;
         self.is_made = true;
         Ok(())
     }
