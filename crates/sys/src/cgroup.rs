@@ -93,7 +93,9 @@ impl Layout {
     /// nothing.
     #[must_use]
     pub fn is_surely_v1(root: &Path) -> bool {
-        ["memory", "pids"].iter().any(|name| magic(&root.join(name)).is_ok_and(|magic| magic == CGROUP1_MAGIC))
+        ["memory", "pids"]
+            .iter()
+            .any(|name| magic(&root.join(name)).is_ok_and(|magic| magic == CGROUP1_MAGIC))
     }
 
     /// A v1 hierarchy carries its controllers in the name of its directory. Links such as `cpu -> cpu,cpuacct` are not

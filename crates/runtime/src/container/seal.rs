@@ -4,8 +4,8 @@
 //! The runtime executes itself once more from a read-only mount of its own file that is attached nowhere: no copy is made, and
 //! what is opened through /proc/PID/exe is on that mount. Where there are no detached mounts it is copied to a sealed memory file.
 //!
-//! Nearly always it has done so before it got here, at its very entry (`tinyd_sys::entry`, which says why). Here is what has to hold, and
-//! the way to it where that one was refused.
+//! Nearly always it is mapped from there before it gets here, by its very entry (`tinyd_sys::entry`, which says why). Here is what has to
+//! hold, and the way to it where that one was refused.
 
 use std::{
     ffi::CString,

@@ -109,13 +109,8 @@ impl<'a> Joining<'a> {
     /// As [`Cgroup::create`].
     pub(super) fn begin(wanted: Wanted<'a>, plan: &Plan) -> Result<Joining<'a>> {
         let waits = wanted.can_wait(plan);
-        let mut joining = Joining {
-            wanted,
-            waits,
-            cgroup: Cgroup::nowhere(),
-            is_made: false,
-            warnings: Vec::new(),
-        };
+        let mut joining =
+            Joining { wanted, waits, cgroup: Cgroup::nowhere(), is_made: false, warnings: Vec::new() };
         if !waits {
             joining.make()?;
         }

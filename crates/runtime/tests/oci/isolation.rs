@@ -155,6 +155,14 @@ fn the_runtimes_own_file_cannot_be_written_from_inside() {
     let exe = format!("/proc/{}/exe", bundle.state()["pid"]);
     let error = OpenOptions::new().write(true).truncate(true).open(exe).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
+    // What is mapped of it is the same one.
+    let maps = fs::read_dir(format!("/proc/{}/map_files", bundle.state()["pid"])).unwrap();
+    let maps: Vec<_> = maps.map(|map| map.unwrap().path()).collect();
+    assert!(maps.len() >= 3, "{maps:?}");
+    for map in maps {
+        let error = OpenOptions::new().write(true).truncate(true).open(&map).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{}: {error}", map.display());
+    }
 }
 
 #[test]

@@ -292,13 +292,22 @@ fn the_file_of_a_runtime_that_joins_cannot_be_written() {
     assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
 }
 
-/// It begins again from a file that nobody can write before it has begun in earnest: a C library that starts twice is a tenth of a container.
+/// It maps itself from a file that nobody can write before it has begun in earnest: a C library that starts twice is a tenth of a container,
+/// and another execution a fiftieth.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_runtime_is_sealed_before_its_c_library_starts() {
-    let calls = calls_of_run("entry", "mount_setattr,arch_prctl", &[]);
-    assert_eq!(calls[..4], ["execve", "mount_setattr", "execveat", "arch_prctl"], "{calls:?}");
-    assert_eq!(calls.iter().filter(|call| *call == "arch_prctl").count(), 1, "{calls:?}");
+    let calls = calls_of_run("entry", "mount_setattr,prctl,arch_prctl", &[]);
+    assert_eq!(calls[..4], ["execve", "mount_setattr", "prctl", "arch_prctl"], "{calls:?}");
+    assert!(!calls.contains(&"execveat".to_owned()), "{calls:?}");
+    // Where the kernel does not take the other file it is executed from there.
+    for (call, refusal) in [("prctl", "EPERM"), ("mmap", "ENOMEM"), ("open", "EMFILE")] {
+        let refused = format!("inject={call}:error={refusal}:when=1");
+        let others = format!("mount_setattr,arch_prctl,{call}");
+        let calls = calls_of_run(&format!("entry-{call}"), &others, &["-e", &refused]);
+        assert_eq!(calls[..4], ["execve", "mount_setattr", call, "execveat"], "{calls:?}");
+        assert_eq!(calls.iter().filter(|call| *call == "arch_prctl").count(), 1, "{calls:?}");
+    }
 }
 
 /// Where the kernel has no detached mounts, it begins again from a sealed copy.
@@ -308,9 +317,11 @@ fn a_runtime_that_cannot_be_sealed_at_its_entry_is_sealed_later() {
         calls_of_run("entry-refused", "open_tree", &["-e", "inject=open_tree:error=ENOSYS:when=1..2"]);
     assert_eq!(calls[..5], ["execve", "open_tree", "open_tree", "memfd_create", "execveat"], "{calls:?}");
     // And where nothing is executed from a mount without a path.
-    let calls = calls_of_run("entry-unexecuted", "close", &["-e", "inject=execveat:error=EACCES:when=1..2"]);
-    assert_eq!(calls[..3], ["execve", "execveat", "close"], "what the entry has opened is closed: {calls:?}");
-    let later: Vec<&String> = calls.iter().filter(|call| *call != "close").collect();
+    let refused = ["-e", "inject=prctl:error=EPERM:when=1", "-e", "inject=execveat:error=EACCES:when=1..2"];
+    let calls = calls_of_run("entry-unexecuted", "prctl,close", &refused);
+    let first = ["execve", "prctl", "close", "execveat", "close"];
+    assert_eq!(calls[..5], first, "what the entry has opened is closed: {calls:?}");
+    let later: Vec<&String> = calls.iter().filter(|call| *call != "close" && *call != "prctl").collect();
     assert_eq!(later[..4], ["execve", "execveat", "execveat", "memfd_create"], "{calls:?}");
 }
 
