@@ -235,18 +235,20 @@ pub fn set_domainname(name: &str) -> Result<()> {
     rustix::system::setdomainname(name.as_bytes()).ask(format_args!("setdomainname({name:?})"))
 }
 
-/// Brings `lo` of the caller's network namespace up.
+/// A socket of the caller's network namespace, for what ioctl(2) does to its devices (netdevice(7)); it stays there wherever it is sent.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn loopback_up() -> Result<()> {
-    let socket = rustix::net::socket_with(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    )
-    .ask("socket(AF_INET)")?;
+pub fn device_socket() -> Result<OwnedFd> {
+    let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM);
+    rustix::net::socket_with(family, kind, rustix::net::SocketFlags::CLOEXEC, None).ask("socket(AF_INET)")
+}
+
+/// Brings `lo` up of the network namespace of a [`device_socket`].
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: ifreq is a plain C structure of integers and byte arrays; all zeroes is a value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;

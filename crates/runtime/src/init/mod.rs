@@ -32,7 +32,7 @@ use tinyd_sys::{
 };
 
 use self::walk::Walk;
-pub(crate) use self::walk::bring_up_network;
+pub(crate) use self::walk::{bring_lo_up, bring_up_network, open_network};
 pub(crate) use self::{
     become_process::{Become, set_streams},
     terminal::open as open_terminal,
@@ -108,7 +108,8 @@ pub fn run(mut child: Child<'_>) -> ! {
 
 impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
-        let route_socket = self.entry.begin(self.plan)?;
+        let is_open = matches!(self.gate, Gate::Open(_));
+        let route_socket = self.entry.begin(self.plan, &mut self.sync, is_open)?;
         if let Entry::Coming = self.entry {
             self.hear_sources(Phase::Cgroup, |source| !source.waits_for_ids())?;
         }
@@ -153,7 +154,7 @@ impl Child<'_> {
         self.leave_descriptors(up.iter().chain(&clocks), &labels)?;
         failpoint(self.failpoint, "creds")?;
         let program = process.take_identity()?;
-        if let Gate::Open(_) = self.gate {
+        if is_open {
             self.sync.hear_phase(Phase::Hooked)?;
         }
         self.sync.say(Phase::Ready, &told, &up.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;

@@ -47,7 +47,18 @@ pub(super) struct Walk<'a> {
 
 /// Brings `lo` of the network namespace up; a socket through which the caller sets the rest up.
 pub(crate) fn bring_up_network() -> Result<OwnedFd> {
-    ns::loopback_up().map_err(step("bring lo up"))?;
+    let devices = ns::device_socket().map_err(step("open the network"))?;
+    bring_lo_up(devices.as_fd())?;
+    open_network()
+}
+
+/// Brings `lo` up, of the network namespace of this socket.
+pub(crate) fn bring_lo_up(devices: BorrowedFd<'_>) -> Result<()> {
+    ns::loopback_up(devices).map_err(step("bring lo up"))
+}
+
+/// A socket through which the caller sets the network up.
+pub(crate) fn open_network() -> Result<OwnedFd> {
     ns::route_socket().map_err(step("open the network"))
 }
 

@@ -202,6 +202,10 @@ impl<'a> Joining<'a> {
             let (told, trees) = view.tell()?;
             sync.say(Phase::Cgroup, &told, &trees)?;
         }
+        if self.wanted.witness.is_some() && plan.steps.contains(&plan::Step::Network) {
+            let (_, devices) = sync.hear_phase(Phase::Cgroup)?;
+            devices.first().map_or(Ok(()), |devices| init::bring_lo_up(devices.as_fd()))?;
+        }
         Ok(())
     }
 }
@@ -228,16 +232,25 @@ pub(crate) enum Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// What the process begins with: it enters a cgroup that is made, and makes the network meanwhile where it is not: its socket.
+    /// What the process begins with: it enters a cgroup that is made, and makes the network meanwhile where it is not: its socket. Where its
+    /// gate `is_open` it leaves it to its caller to bring `lo` up, who has time for that before it may go on to its program.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) fn begin(&self, plan: &Plan) -> Result<Option<OwnedFd>> {
+    pub(crate) fn begin(&self, plan: &Plan, sync: &mut Sync, is_open: bool) -> Result<Option<OwnedFd>> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
             Entry::Coming => {
                 ns::unshare(flag::NET).map_err(step("make namespaces"))?;
-                plan.steps.contains(&plan::Step::Network).then(init::bring_up_network).transpose()
+                if !plan.steps.contains(&plan::Step::Network) {
+                    return Ok(None);
+                }
+                if !is_open {
+                    return init::bring_up_network().map(Some);
+                }
+                let devices = ns::device_socket().map_err(step("open the network"))?;
+                sync.say(Phase::Cgroup, b"", &[devices.as_fd()])?;
+                init::open_network().map(Some)
             }
             Entry::Within => Ok(None),
         }
