@@ -167,6 +167,12 @@ pub trait Witness: Debug {
     /// What keeps it from that: the container does not come about then.
     fn begin(&self) -> Result<()>;
 
+    /// Is told after that, and when the first process has all that is made for it, if it is there already: what can wait until then.
+    ///
+    /// # Errors
+    /// What keeps it from that: the container does not come about then.
+    fn go_on(&self) -> Result<()>;
+
     /// Sees it, as the host counts.
     ///
     /// # Errors

@@ -57,6 +57,11 @@ impl CgroupPath {
         CgroupPath { given: true, ..self }
     }
 
+    /// Whether somebody else makes it.
+    pub(super) fn is_given(&self) -> bool {
+        self.given
+    }
+
     /// The path relative to the root.
     pub(super) fn relative(&self) -> String {
         self.parts.join("/")

@@ -28,6 +28,8 @@ use super::{
 /// Joined always, where mounted.
 const ALWAYS: [&str; 9] =
     ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", NAMED, "pids"];
+/// The period of a new cgroup, in microseconds (`default_cfs_period`, kernel/sched/fair.c).
+const NEW_PERIOD: u64 = 100_000;
 /// How long the freezer may take.
 const FREEZE_MAX: Duration = Duration::from_secs(5);
 
@@ -68,7 +70,13 @@ impl Group {
         let mut group = Group { members: Vec::new(), tasks: Vec::new(), reach };
         let made = group
             .join(layout, path, &settings)
-            .and_then(|()| if group.members.is_empty() { Ok(()) } else { group.limit(settings, warnings) })
+            .and_then(|()| {
+                if group.members.is_empty() {
+                    Ok(())
+                } else {
+                    group.limit(settings, !path.is_given(), warnings)
+                }
+            })
             .and_then(|()| group.set_devices(&filter, warnings))
             .and_then(|()| group.open_tasks());
         match made {
@@ -170,16 +178,17 @@ impl Group {
 
     /// Writes limits again.
     pub(super) fn apply(&self, resources: &oci::Resources, warnings: &mut Warnings) -> Result<()> {
-        self.limit(convert::v1(resources)?, warnings)?;
+        self.limit(convert::v1(resources)?, false, warnings)?;
         if resources.devices.is_empty() {
             return Ok(());
         }
         self.set_devices(&devices::Filter::new(&resources.devices)?, warnings)
     }
 
-    fn limit(&self, mut settings: Vec<Setting>, warnings: &mut Warnings) -> Result<()> {
-        self.order_memory(&mut settings)?;
-        self.order_cpu(&mut settings)?;
+    /// `is_new`: what is set by now is what the kernel begins with.
+    fn limit(&self, mut settings: Vec<Setting>, is_new: bool, warnings: &mut Warnings) -> Result<()> {
+        self.order_memory(&mut settings, is_new)?;
+        self.order_cpu(&mut settings, is_new)?;
         let absent = match self.reach {
             Reach::All => "no such controller",
             Reach::Allowed => NOT_HANDED_DOWN,
@@ -191,14 +200,17 @@ impl Group {
     }
 
     /// The kernel wants `memory <= memory and swap` after each single write: what grows is written with the sum first.
-    fn order_memory(&self, settings: &mut [Setting]) -> Result<()> {
+    fn order_memory(&self, settings: &mut [Setting], is_new: bool) -> Result<()> {
         let at = |file: &str| settings.iter().position(|setting| setting.file == file);
         let (Some(limit), Some(sum)) = (at("memory.limit_in_bytes"), at("memory.memsw.limit_in_bytes"))
         else {
             return Ok(());
         };
         let Some(dir) = self.dir_of("memory") else { return Ok(()) };
-        let now = number(&dir.read("memory.limit_in_bytes").map_err(told)?);
+        let now = match is_new {
+            true => u64::MAX,
+            false => number(&dir.read("memory.limit_in_bytes").map_err(told)?),
+        };
         let then = settings[limit].value.parse().unwrap_or(u64::MAX);
         if then > now {
             settings.swap(limit, sum);
@@ -208,13 +220,16 @@ impl Group {
 
     /// The kernel wants the share of a cgroup's quota in its period to be no more than its parent's after each single write: a
     /// shorter period is written after the quota, a longer one before.
-    fn order_cpu(&self, settings: &mut [Setting]) -> Result<()> {
+    fn order_cpu(&self, settings: &mut [Setting], is_new: bool) -> Result<()> {
         let at = |file: &str| settings.iter().position(|setting| setting.file == file);
         let (Some(period), Some(quota)) = (at("cpu.cfs_period_us"), at("cpu.cfs_quota_us")) else {
             return Ok(());
         };
         let Some(dir) = self.dir_of("cpu") else { return Ok(()) };
-        let now = gone_is_none(dir.read("cpu.cfs_period_us"))?.map_or(0, |text| number(&text));
+        let now = match is_new {
+            true => NEW_PERIOD,
+            false => gone_is_none(dir.read("cpu.cfs_period_us"))?.map_or(0, |text| number(&text)),
+        };
         let then = settings[period].value.parse().unwrap_or(u64::MAX);
         if then < now {
             settings.swap(period, quota);

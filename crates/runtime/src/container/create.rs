@@ -96,7 +96,7 @@ pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<Stri
         return Err(Error::invalid("--console-socket", "a terminal without a foreground needs one"));
     }
     let claimed = first_record(&place, &bundle, options)?;
-    let lock = place.claim(&claimed, &bundle.bytes)?;
+    let lock = place.claim(&claimed, Some(&bundle.bytes))?;
     let gate = place.make_gate().map(Gate::Listener);
     let stdio = if wants_terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);

@@ -76,11 +76,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes the id, locks it, and writes the first record: from here on `delete` finds everything that may come.
+    /// Takes the id, locks it, and writes the first record: from here on `delete` finds everything that may come. Without the configuration
+    /// that is a cgroup and a process; [`Place::keep_config`] is due before anything else is made.
     ///
     /// # Errors
     /// `AlreadyExists` when it is taken.
-    pub(super) fn claim(&self, record: &Record, config: &[u8]) -> Result<Lock> {
+    pub(super) fn claim(&self, record: &Record, config: Option<&[u8]>) -> Result<Lock> {
         let lock = loop {
             self.make_dir()?;
             // Without a lock there is nothing in it.
@@ -90,15 +91,20 @@ impl Place {
                 break lock;
             }
         };
-        let kept = self.write(record).and_then(|()| {
-            let path = self.dir.join(CONFIG);
-            fs::write_atomic_volatile(&path, config).map_err(step("keep the configuration"))
-        });
+        let kept = self.write(record).and_then(|()| config.map_or(Ok(()), |config| self.keep_config(config)));
         if kept.is_err() && lock.is_in_place() {
             // Nothing of the container is there yet. The first failure is the one to tell.
             let _ = self.remove();
         }
         kept.map(|()| lock)
+    }
+
+    /// Keeps the configuration that the container is made from, as it was read.
+    ///
+    /// # Errors
+    /// The call that the kernel refused.
+    pub(super) fn keep_config(&self, config: &[u8]) -> Result<()> {
+        fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
     }
 
     /// Looks whether the id is taken. Only [`Place::claim`] takes it.
@@ -176,7 +182,7 @@ impl Place {
         // As `spec` writes it: another way of writing every type would be 44 KB of program.
         let bytes =
             serde_json::to_vec_pretty(spec).map_err(|error| kernel("write the configuration", &error))?;
-        fs::write_atomic_volatile(&self.dir.join(CONFIG), &bytes).map_err(step("keep the configuration"))
+        self.keep_config(&bytes)
     }
 
     fn read_file(&self, name: &str) -> Result<Vec<u8>> {
@@ -241,8 +247,8 @@ mod tests {
             ahead: false,
             created_unix_nanos: 1,
         };
-        place.claim(&record, b"{}").unwrap();
-        assert_eq!(place.claim(&record, b"{}").unwrap_err().kind(), Kind::AlreadyExists);
+        place.claim(&record, Some(b"{}")).unwrap();
+        assert_eq!(place.claim(&record, Some(b"{}")).unwrap_err().kind(), Kind::AlreadyExists);
         assert_eq!(place.read().unwrap(), record);
         let gate = place.make_gate().unwrap();
         assert!(place.has_gate().unwrap());

@@ -64,7 +64,7 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         // Whether it is free is known when it is taken; one that is not is no reason to try.
         place.require_free()?;
     } else {
-        recorder.begin()?;
+        recorder.claim(Some(&bundle.bytes))?;
     }
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
@@ -140,11 +140,18 @@ struct Recorder<'a> {
     place: &'a Place,
     claimed: &'a Record,
     config: &'a [u8],
-    /// Once it has begun.
+    /// Once it is claimed.
     lock: OnceCell<Lock>,
 }
 
 impl Recorder<'_> {
+    fn claim(&self, config: Option<&[u8]>) -> Result<()> {
+        let lock = self.place.claim(self.claimed, config)?;
+        // It is claimed once.
+        let _ = self.lock.set(lock);
+        Ok(())
+    }
+
     /// Gives the id back, if it was had. What to tell.
     fn undo(self, refused: Refused) -> Error {
         match self.lock.into_inner() {
@@ -161,10 +168,11 @@ impl Recorder<'_> {
 
 impl Witness for Recorder<'_> {
     fn begin(&self) -> Result<()> {
-        let lock = self.place.claim(self.claimed, self.config)?;
-        // It begins once.
-        let _ = self.lock.set(lock);
-        Ok(())
+        self.claim(None)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        self.place.keep_config(self.config)
     }
 
     fn see(&self, pid: i32) -> Result<()> {

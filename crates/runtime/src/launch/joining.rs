@@ -119,6 +119,9 @@ impl<'a> Joining<'a> {
 
     fn make(&mut self) -> Result<()> {
         self.wanted.witness.map_or(Ok(()), Witness::begin)?;
+        if !self.waits {
+            self.wanted.witness.map_or(Ok(()), Witness::go_on)?;
+        }
         // A process that is not root reads its limits there.
         (self.cgroup, self.warnings) = with_exact_modes(|| self.wanted.make())?;
         self.is_made = true;
@@ -206,7 +209,7 @@ impl<'a> Joining<'a> {
             let (_, devices) = sync.hear_phase(Phase::Cgroup)?;
             devices.first().map_or(Ok(()), |devices| init::bring_lo_up(devices.as_fd()))?;
         }
-        Ok(())
+        self.wanted.witness.map_or(Ok(()), Witness::go_on)
     }
 }
 
