@@ -123,7 +123,8 @@ impl Fds {
     }
 }
 
-/// The steps that can be made to fail, in the order in which they come; where the cgroup can wait it comes after the clone.
+/// The steps that can be made to fail, in the order in which they come; where the cgroup can wait it comes after the clone, and while mounts
+/// are made.
 pub const FAILPOINTS: [&str; 8] = ["cgroup", "clone", "idmap", "rootfs", "mounts", "pivot", "creds", "exec"];
 
 /// Where a process's standard streams come from.
@@ -495,8 +496,8 @@ fn make(
             let first = (pid, state, witness);
             attend(plan, (context, launch.caller), first, &mut ours, launch.failpoint, kept)
         })
-        // Nothing can be done for one that has ended: what it said is why.
-        .map_err(|error| ours.cause(error));
+        // Nothing can be done for one that has ended: what it said is why. That there is no cgroup is not about it.
+        .map_err(|error| if joining.is_made() { ours.cause(error) } else { error });
     match ready {
         Ok((terminal, network)) => Ok(Made { pid, pidfd, gate: ours, terminal, network, given }),
         Err(error) => {

@@ -93,9 +93,12 @@ impl Layout {
     /// nothing.
     #[must_use]
     pub fn is_surely_v1(root: &Path) -> bool {
-        ["memory", "pids"]
-            .iter()
-            .any(|name| magic(&root.join(name)).is_ok_and(|magic| magic == CGROUP1_MAGIC))
+        let is_hierarchy = |path: &Path| {
+            rustix::fs::lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
+                && magic(path).is_ok_and(|magic| magic == CGROUP1_MAGIC)
+        };
+        magic(root).is_ok_and(|magic| magic != CGROUP2_MAGIC)
+            && ["memory", "pids"].iter().any(|name| is_hierarchy(&root.join(name)))
     }
 
     /// A v1 hierarchy carries its controllers in the name of its directory. Links such as `cpu -> cpu,cpuacct` are not
@@ -318,5 +321,25 @@ impl Dir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_surely_v1_is_found_to_be() {
+        let root = Path::new(ROOT);
+        assert!(!Layout::is_surely_v1(root) || !Layout::detect(root).unwrap().v1.is_empty());
+        // As `Layout::detect`, it follows no link.
+        let dir = std::env::temp_dir().join(format!("tinyrun-hierarchies-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for name in ["memory", "pids"] {
+            std::os::unix::fs::symlink(root.join(name), dir.join(name)).unwrap();
+        }
+        assert!(!Layout::is_surely_v1(&dir));
+        assert!(Layout::detect(&dir).unwrap().v1.is_empty());
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -68,7 +68,14 @@ pub fn list(root: &Root, whole: bool) -> Result<(Vec<Listed>, Vec<String>)> {
 }
 
 pub(super) fn listed(place: &Place, seen: Seen, users: &str, whole: bool) -> Result<Listed> {
-    let spec = if whole { place.spec()? } else { oci::Spec::default() };
+    let spec = match whole.then(|| place.spec()) {
+        None => oci::Spec::default(),
+        // It is kept when so much of the container is made that its first process is known.
+        Some(Err(error)) if error.kind() == Kind::NotFound && seen.record.process.is_none() => {
+            oci::Spec::default()
+        }
+        Some(spec) => spec?,
+    };
     let pid = seen.record.process.filter(|_| seen.pidfd.is_some()).map_or(0, |process| process.pid);
     let rootfs = spec.root.map(|root| seen.record.bundle.join(root.path).display().to_string());
     Ok(Listed {

@@ -329,7 +329,7 @@ impl Child<'_> {
     }
 }
 
-/// Enters a v1 cgroup, before anything else is done. `0` is the writing thread, and the only one.
+/// Enters a v1 cgroup. `0` is the writing thread, and the only one.
 pub(crate) fn enter_cgroup(tasks: &[File]) -> Result<()> {
     for mut file in tasks {
         file.write_all(b"0").map_err(|error| kernel("enter the cgroup: write(tasks)", &error))?;

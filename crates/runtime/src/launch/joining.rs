@@ -86,7 +86,8 @@ impl<'a> Wanted<'a> {
         let is_plain =
             self.manager == CgroupManager::Cgroupfs && self.unit.is_none() && !self.takes_what_it_gets;
         let makes_network = plan.namespaces.makes(flag::NET) && plan.namespaces.join.is_empty();
-        is_plain && makes_network && self.caller == Caller::Machine && Cgroup::is_surely_v1()
+        let is_root = self.caller == Caller::Machine;
+        is_plain && makes_network && is_root && !plan.shows_hosts_cgroups() && Cgroup::is_surely_v1()
     }
 }
 
@@ -194,6 +195,10 @@ impl<'a> Joining<'a> {
         sync.say(Phase::Cgroup, b"", &given)?;
         self.make()?;
         self.fail_if_made()?;
+        if self.cgroup.procs().is_empty() {
+            // It would run without its limits.
+            return Err(init::impossible("a cgroup of v1 that is not one"));
+        }
         let tasks: Vec<_> = self.cgroup.procs().iter().map(AsFd::as_fd).collect();
         sync.say(Phase::Cgroup, if is_sent { SENT } else { b"" }, &tasks)?;
         for attributes in views_in(plan) {
@@ -205,9 +210,10 @@ impl<'a> Joining<'a> {
             let (told, trees) = view.tell()?;
             sync.say(Phase::Cgroup, &told, &trees)?;
         }
-        if self.wanted.witness.is_some() && plan.steps.contains(&plan::Step::Network) {
+        if self.wanted.witness.is_some() && plan.lo_can_wait() {
             let (_, devices) = sync.hear_phase(Phase::Cgroup)?;
-            devices.first().map_or(Ok(()), |devices| init::bring_lo_up(devices.as_fd()))?;
+            let devices = devices.first().ok_or_else(|| init::impossible("a network without a socket"))?;
+            init::bring_lo_up(devices.as_fd())?;
         }
         self.wanted.witness.map_or(Ok(()), Witness::go_on)
     }
@@ -245,11 +251,12 @@ impl Entry<'_> {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
             Entry::Coming => {
                 ns::unshare(flag::NET).map_err(step("make namespaces"))?;
-                if !plan.steps.contains(&plan::Step::Network) {
-                    return Ok(None);
-                }
-                if !is_open {
-                    return init::bring_up_network().map(Some);
+                if !(is_open && plan.lo_can_wait()) {
+                    return plan
+                        .steps
+                        .contains(&plan::Step::Network)
+                        .then(init::bring_up_network)
+                        .transpose();
                 }
                 let devices = ns::device_socket().map_err(step("open the network"))?;
                 sync.say(Phase::Cgroup, b"", &[devices.as_fd()])?;

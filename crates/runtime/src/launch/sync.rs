@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::{
@@ -267,6 +267,12 @@ impl Sync {
                 done => break done.map_err(|error| kernel("recvmsg(sync)", &error))?,
             }
         };
+        if got.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(Error::new(
+                Kind::Exhausted,
+                "recvmsg(sync): not all descriptors that were sent can be had",
+            ));
+        }
         let mut fds = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(some) = message {

@@ -53,6 +53,19 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// Whether `lo` of a new network is to be brought up, and can be as late as before the program: nothing sees it before.
+    pub(crate) fn lo_can_wait(&self) -> bool {
+        self.steps.contains(&Step::Network) && !self.steps.iter().any(Step::sees_lo)
+    }
+
+    /// Whether one of its mounts shows something below the host's cgroups, which may be the container's own.
+    pub(crate) fn shows_hosts_cgroups(&self) -> bool {
+        let is_below = |source: &Source| matches!(&source.what, SourceKind::Path { path, .. } if path.to_bytes().starts_with(b"/sys/fs/cgroup/"));
+        self.sources.iter().any(is_below)
+    }
+}
+
 /// One thing that the child does on the way to its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -100,6 +113,11 @@ impl Step {
             return Some(*attributes);
         }
         None
+    }
+
+    /// Whether it makes a difference to it whether `lo` is up.
+    fn sees_lo(&self) -> bool {
+        *self == Step::Hooks || matches!(self, Step::Sysctl(sysctl) if sysctl.owner == flag::NET)
     }
 
     /// Whether its process has to be in its cgroup for it: the cgroup is seen, or hooks look for it, or the image has a say in how much is
@@ -381,6 +399,45 @@ mod tests {
         assert!(at(&Step::ReadOnlyRoot) < at(&Step::Pivot));
         let last_mount = steps.iter().rposition(|step| matches!(step, Step::Mount(_))).unwrap();
         assert!(last_mount < at(&Step::ReadOnly("/proc/sys".into())));
+    }
+
+    #[test]
+    fn what_is_seen_of_the_cgroup_comes_after_what_is_covered() {
+        let mut spec = spec();
+        let mount = |kind: &str, destination: &str| oci::Mount {
+            kind: Some(kind.to_owned()),
+            destination: destination.to_owned(),
+            ..oci::Mount::default()
+        };
+        spec.mounts = vec![mount("proc", "/proc"), mount("sysfs", "/sys"), mount("cgroup", "/sys/fs/cgroup")];
+        let network = oci::Namespace { kind: oci::NamespaceKind::Network, path: None };
+        spec.linux.as_mut().unwrap().namespaces.push(network);
+        let plan = plan(&spec, context()).unwrap();
+        let at = |wanted: &dyn Fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
+        let view = at(&|step| step.shows_cgroup().is_some());
+        assert!(at(&|step| *step == Step::Mask("/proc/kcore".into())) < view);
+        assert!(view < at(&|step| *step == Step::ReadOnlyRoot));
+        assert!(plan.lo_can_wait() && !plan.shows_hosts_cgroups());
+    }
+
+    #[test]
+    fn lo_waits_for_nobody_who_sees_it() {
+        let lo_can_wait = |change: &dyn Fn(&mut oci::Spec)| {
+            let mut spec = spec();
+            change(&mut spec);
+            plan(&spec, context()).unwrap().lo_can_wait()
+        };
+        assert!(!lo_can_wait(&|_| {}), "there is no network of its own");
+        let with = |key: &'static str, value: &'static str| {
+            move |spec: &mut oci::Spec| {
+                let linux = spec.linux.as_mut().unwrap();
+                linux.namespaces.push(oci::Namespace { kind: oci::NamespaceKind::Network, path: None });
+                linux.namespaces.push(oci::Namespace { kind: oci::NamespaceKind::Ipc, path: None });
+                linux.sysctl.insert(key.to_owned(), value.to_owned());
+            }
+        };
+        assert!(lo_can_wait(&with("kernel.msgmax", "8192")));
+        assert!(!lo_can_wait(&with("net.ipv6.conf.lo.mtu", "1400")));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod killed;
 mod lifecycle;
 mod limits;
 mod line;
+mod meanwhile;
 mod mounts;
 mod network;
 mod planted;

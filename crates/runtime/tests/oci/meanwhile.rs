@@ -1,0 +1,99 @@
+//! What the first process and its caller do at the same time on v1, in which order each comes to what the other has made, and what of that can
+//! be seen.
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+
+use crate::driver::{Bundle, wait_for};
+
+fn is_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+impl Bundle {
+    /// What `run` does under strace: the lines of the calls of a set, in order, with the number of the process before each.
+    fn lines_of_run(&self, set: &str, more: &[&str]) -> Vec<String> {
+        self.write();
+        let trace = self.dir.join("trace");
+        let set = format!("trace={set}");
+        let mut tracer = vec!["strace", "-qq", "-y", "-e", &set, "-o", trace.to_str().unwrap()];
+        tracer.extend(more);
+        self.tinyrun_in(&tracer, &["run", "-b", self.dir.to_str().unwrap(), &self.id]);
+        fs::read_to_string(&trace).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn mounts_are_made_while_the_cgroup_is() {
+    let bundle = Bundle::new("meanwhile-order").args(&["true"]);
+    let set = "clone3,move_mount,mkdir,mkdirat,write,ioctl,open,renameat2,rename";
+    let lines = bundle.lines_of_run(set, &["-f"]);
+    let own = format!("tinyrun-{}", bundle.id);
+    let at = |what: &str, is: &dyn Fn(&str) -> bool| {
+        lines.iter().position(|line| is(line)).unwrap_or_else(|| panic!("no {what}: {lines:#?}"))
+    };
+    let last = |is: &dyn Fn(&str) -> bool| lines.iter().rposition(|line| is(line)).unwrap();
+    let makes_cgroup =
+        |line: &str| line.contains("mkdir") && line.contains(&own) && line.contains("/sys/fs/cgroup");
+    let record = at("record", &|line| line.contains("rename") && line.contains("state.json"));
+    let config = at("configuration", &|line| line.contains("rename") && line.contains("config.json"));
+    let (first_cgroup, last_cgroup) = (at("cgroup", &makes_cgroup), last(&makes_cgroup));
+    assert!(record < first_cgroup, "{lines:#?}");
+    let clone = at("clone", &|line| line.contains("clone3("));
+    if is_v2() {
+        assert!(config < first_cgroup && last_cgroup < clone, "{lines:#?}");
+        return;
+    }
+    assert!(clone < first_cgroup && last_cgroup < config, "{lines:#?}");
+    // The root, /proc, /dev and what is in it, covered paths; then the view of the cgroup.
+    let enters = |line: &str| line.contains("/tasks>, \"0\", 1");
+    let mounts = |line: &str| line.contains("move_mount(");
+    let entered = at("way into the cgroup", &enters);
+    let before = lines[..entered].iter().filter(|line| mounts(line)).count();
+    assert!(last_cgroup < entered && before >= 12, "{before} {lines:#?}");
+    assert!(lines[last(&enters)..].iter().filter(|line| mounts(line)).count() >= 3, "{lines:#?}");
+    // The caller brings lo up.
+    let caller = |line: usize| lines[line].split(' ').next().unwrap();
+    let lo = at("lo", &|line| line.contains("SIOCSIFFLAGS"));
+    assert!(entered.min(lo) > last_cgroup && caller(lo) == caller(clone), "{lines:#?}");
+}
+
+/// The kernel sets it anew when `lo` comes up.
+#[test]
+fn a_sysctl_of_lo_is_what_the_configuration_says() {
+    let mut bundle = Bundle::new("meanwhile-lo").script("cat /proc/sys/net/ipv6/conf/lo/mtu");
+    bundle.spec["linux"]["sysctl"] = json!({ "net.ipv6.conf.lo.mtu": "1400" });
+    // However long its caller takes until then.
+    let lines = bundle.lines_of_run("ioctl", &["-f", "-e", "inject=ioctl:delay_enter=50000"]);
+    assert!(lines.iter().any(|line| line.contains("SIOCSIFFLAGS")), "{lines:#?}");
+    bundle.run().says("1400");
+}
+
+#[test]
+fn a_container_can_be_shown_a_directory_of_its_own_cgroup() {
+    let mut bundle = Bundle::new("meanwhile-own").script("head -n 1 /own/pids.max");
+    let name = format!("tinyrun-{}", bundle.id);
+    let hierarchy = if is_v2() { "" } else { "pids/" };
+    bundle.spec["linux"]["cgroupsPath"] = json!(format!("/{name}"));
+    bundle.spec["linux"]["resources"] = json!({ "pids": { "limit": 77 } });
+    let bundle = bundle.mount("/own", "bind", &format!("/sys/fs/cgroup/{hierarchy}{name}"), &["bind", "ro"]);
+    bundle.run().says("77");
+}
+
+/// Its configuration is kept last: what there is of it is told all the same.
+#[test]
+fn a_container_whose_maker_was_killed_early_is_told_of() {
+    let bundle = Bundle::new("meanwhile-killed").args(&["true"]);
+    // At the first cgroup, after two tries at the record's directory; not its child, which makes directories too.
+    let lines = bundle.lines_of_run("mkdirat", &["-e", "inject=mkdirat:signal=KILL:when=3"]);
+    assert!(lines[2].contains("/sys/fs/cgroup") && lines[2].contains(&bundle.id), "{lines:#?}");
+    let listed = bundle.tinyrun(&["list", "-q"]);
+    listed.says(&bundle.id);
+    let listed = bundle.tinyrun(&["list", "-f", "json"]);
+    assert!(listed.code == 0 && listed.out.contains(&bundle.id), "{listed:?}");
+    bundle.state();
+    bundle.tinyrun(&["delete", "--force", &bundle.id]).says("");
+    wait_for("the end of the first process", || bundle.tinyrun(&["list", "-q"]).out.is_empty());
+    bundle.assert_clean();
+}
