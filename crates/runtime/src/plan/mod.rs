@@ -61,8 +61,10 @@ impl Plan {
 
     /// Whether one of its mounts shows something below the host's cgroups, which may be the container's own.
     pub(crate) fn shows_hosts_cgroups(&self) -> bool {
-        let is_below = |source: &Source| matches!(&source.what, SourceKind::Path { path, .. } if path.to_bytes().starts_with(b"/sys/fs/cgroup/"));
-        self.sources.iter().any(is_below)
+        self.sources.iter().any(|source| {
+            let SourceKind::Path { path, .. } = &source.what else { return false };
+            path.to_bytes().starts_with(b"/sys/fs/cgroup/")
+        })
     }
 }
 
