@@ -148,8 +148,9 @@ impl<'a> Walk<'a> {
     fn working_directory(&mut self, dir: &Path) -> Result<()> {
         match path::open_or_make(self.root()?.as_fd(), dir, Missing::Directory) {
             Ok(_) => Ok(()),
-            // It cannot be made: whether it can be entered is seen later.
-            Err(error) if error.errno() == Some(libc::EROFS) => Ok(()),
+            // It cannot be made: whether it can be entered is seen later. The last two are what sysfs says, below which the cgroup may yet come to
+            // be seen.
+            Err(error) if matches!(error.errno(), Some(libc::EROFS | libc::EPERM | libc::ENOENT)) => Ok(()),
             Err(error) => Err(step("process.cwd")(error)),
         }
     }

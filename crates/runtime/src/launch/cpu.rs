@@ -4,6 +4,7 @@
 //! 20), and there it begins when the parent waits. So it is moved, and free again before it enters its cgroup.
 
 use rustix::{
+    fs::{Mode, OFlags},
     process::Pid,
     thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity},
 };
@@ -12,20 +13,36 @@ use tinyd_core::Result;
 use super::kernel;
 use crate::plan::numa;
 
-/// Moves a process away from this one's CPU; whether it did. Where there is no other one or the kernel refuses, it is as fast as it can be.
-pub(super) fn send_away(pid: i32) -> bool {
-    let Some(mut others) = every_cpu() else { return false };
-    others.unset(sched_getcpu());
-    others.count() > 0 && sched_setaffinity(Pid::from_raw(pid), &others).is_ok()
-}
+/// How long the list of CPUs may be, in bytes: one that is longer is of a machine with more gaps than CPUs.
+const LIST_MAX: usize = 256;
 
-/// The CPUs of the machine, when this process may use them all. Where it may not the kernel tells nobody whether somebody has asked for
-/// that (sched_setaffinity(2)), which lasts, or the cpuset is as small as that for now: what was changed could not be put back.
-fn every_cpu() -> Option<CpuSet> {
-    let own = sched_getaffinity(None).ok()?;
-    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
-    let online = numa::numbers("online", online.trim()).ok()?;
-    online.iter().all(|cpu| *cpu < CpuSet::MAX_CPU && own.is_set(*cpu)).then_some(own)
+/// The CPUs that the first process can be sent to.
+#[derive(Debug)]
+pub(super) struct Others(CpuSet);
+
+impl Others {
+    /// Every CPU of the machine, when this process may use them all. Where it may not the kernel tells nobody whether somebody has asked
+    /// for that (sched_setaffinity(2)), which lasts, or the cpuset is as small as that for now: what was changed could not be put back.
+    pub(super) fn look() -> Option<Others> {
+        let own = sched_getaffinity(None).ok()?;
+        let mut text = [0; LIST_MAX];
+        let file = rustix::fs::open(
+            c"/sys/devices/system/cpu/online",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .ok()?;
+        let length = rustix::io::read(&file, &mut text).ok().filter(|length| *length < LIST_MAX)?;
+        let online = numa::numbers("online", str::from_utf8(text.get(..length)?).ok()?.trim()).ok()?;
+        let may_use = |cpu: &usize| *cpu < CpuSet::MAX_CPU && own.is_set(*cpu);
+        (online.len() > 1 && online.iter().all(may_use)).then_some(Others(own))
+    }
+
+    /// Moves a process away from this one's CPU; whether it did. Where the kernel refuses, it is as fast as it can be.
+    pub(super) fn send_away(mut self, pid: i32) -> bool {
+        self.0.unset(sched_getcpu());
+        sched_setaffinity(Pid::from_raw(pid), &self.0).is_ok()
+    }
 }
 
 /// Takes back what [`send_away`] has done to this process: every CPU is asked for, those too that are yet to come, and the kernel gives it

@@ -1,7 +1,7 @@
 //! When a container's cgroup is made, and how its first process comes into it.
 //!
 //! On v2 a process is born in its cgroup, which is made before it. A v1 cgroup is entered by the process itself. Where that has a network
-//! namespace to make, both have something to do at the same time: the process is cloned first and makes its network while the caller opens
+//! namespace to make, both have something to do at the same time: the process is cloned first and makes its namespaces while the caller opens
 //! what its mounts are made of; then it makes those, while the caller makes the directories of all hierarchies. It enters when it has come to
 //! the first step that needs it ([`plan::Step::needs_cgroup`]), and before anything else in a user namespace of its own.
 
@@ -29,6 +29,9 @@ use crate::{
 
 /// Said with [`Phase::Cgroup`] to a process that was sent to another CPU.
 const SENT: &[u8] = b"sent";
+
+/// The namespaces that a first process makes itself which is there before its cgroup: its caller goes on meanwhile.
+const MADE_MEANWHILE: u64 = flag::NET | flag::MOUNT | flag::IPC | flag::UTS;
 
 /// What is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +100,8 @@ pub(super) struct Joining<'a> {
     wanted: Wanted<'a>,
     /// Whether the first process is there before it.
     waits: bool,
+    /// Where it can be sent meanwhile.
+    others: Option<cpu::Others>,
     /// None at all until it is made.
     cgroup: Cgroup,
     is_made: bool,
@@ -110,8 +115,15 @@ impl<'a> Joining<'a> {
     /// As [`Cgroup::create`].
     pub(super) fn begin(wanted: Wanted<'a>, plan: &Plan) -> Result<Joining<'a>> {
         let waits = wanted.can_wait(plan);
-        let mut joining =
-            Joining { wanted, waits, cgroup: Cgroup::nowhere(), is_made: false, warnings: Vec::new() };
+        let others = if waits { cpu::Others::look() } else { None };
+        let mut joining = Joining {
+            wanted,
+            waits,
+            others,
+            cgroup: Cgroup::nowhere(),
+            is_made: false,
+            warnings: Vec::new(),
+        };
         if !waits {
             joining.make()?;
         }
@@ -151,7 +163,7 @@ impl<'a> Joining<'a> {
 
     /// The namespaces that the first process makes while it waits.
     pub(super) fn made_meanwhile(&self) -> u64 {
-        if self.waits { flag::NET } else { 0 }
+        if self.waits { MADE_MEANWHILE } else { 0 }
     }
 
     /// Fails when it is made and that is the step that shall fail.
@@ -189,7 +201,7 @@ impl<'a> Joining<'a> {
         if !self.waits {
             return Ok(());
         }
-        let is_sent = cpu::send_away(pid);
+        let is_sent = self.others.take().is_some_and(|others| others.send_away(pid));
         let sources = open()?;
         let given: Vec<BorrowedFd<'_>> = sources.iter().flatten().map(AsFd::as_fd).collect();
         sync.say(Phase::Cgroup, b"", &given)?;
@@ -250,7 +262,7 @@ impl Entry<'_> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
             Entry::Coming => {
-                ns::unshare(flag::NET).map_err(step("make namespaces"))?;
+                ns::unshare(plan.namespaces.new & MADE_MEANWHILE).map_err(step("make namespaces"))?;
                 if !(is_open && plan.lo_can_wait()) {
                     return plan
                         .steps

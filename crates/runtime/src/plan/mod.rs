@@ -242,11 +242,11 @@ fn steps(
     steps.extend(sysctl::plan(&linux.sysctl, namespaces)?.into_iter().map(Step::Sysctl));
     steps.extend(paths("linux.readonlyPaths", &linux.readonly_paths)?.into_iter().map(Step::ReadOnly));
     steps.extend(paths("linux.maskedPaths", &linux.masked_paths)?.into_iter().map(Step::Mask));
-    order::put_off_cgroup(&mut steps);
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         steps.push(Step::ReadOnlyRoot);
     }
     steps.push(if context.no_pivot { Step::Chroot } else { Step::Pivot });
+    order::put_off_cgroup(&mut steps);
     match propagation(linux)? {
         Some(libc::MS_PRIVATE | libc::MS_SLAVE) | None => {}
         Some(flag) => steps.push(Step::RootPropagation(flag | recursion(linux))),
@@ -418,7 +418,7 @@ mod tests {
         let at = |wanted: &dyn Fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
         let view = at(&|step| step.shows_cgroup().is_some());
         assert!(at(&|step| *step == Step::Mask("/proc/kcore".into())) < view);
-        assert!(view < at(&|step| *step == Step::ReadOnlyRoot));
+        assert!(at(&|step| *step == Step::Pivot) < view);
         assert!(plan.lo_can_wait() && !plan.shows_hosts_cgroups());
     }
 

@@ -10,44 +10,43 @@ use super::{
 /// Where a container sees its cgroup.
 const CGROUP: &str = "/sys/fs/cgroup";
 
-/// Puts what is seen of the cgroup off until sysctls are written and paths covered, where nobody can tell: where all of them are the kernel's
-/// own, below a procfs and a sysfs of the container's. There the image has no say in where a path leads, and none leads to the other.
+/// Puts what is seen of the cgroup off until all else is done with the root, the old one is left too, where nobody can tell: where every path that is
+/// covered or written to is the kernel's own, below a procfs and a sysfs of the container's. There the image has no say in where a path
+/// leads, and none leads to the other.
 pub(super) fn put_off_cgroup(steps: &mut [Step]) {
     let Some(view) = steps.iter().position(|step| step.shows_cgroup().is_some()) else { return };
-    let (before, behind) = steps.split_at(view);
-    let stay = 1 + behind.iter().skip(1).take_while(|step| is_elsewhere(step)).count();
-    let covers = behind.get(stay..).unwrap_or_default();
-    let covers = covers.iter().take_while(|step| covers_or_writes(step));
-    let is_usual = matches!(behind, [Step::Mount(mount), ..] if mount.destination == Path::new(CGROUP));
-    if !is_usual
-        || !is_kernels(Path::new(CGROUP), before)
-        || !covers.clone().all(|step| is_free(step, before))
-    {
-        return;
+    let (before, behind) = steps.split_at_mut(view);
+    let [Step::Mount(mount), others @ ..] = &*behind else { return };
+    let is_usual = mount.destination == Path::new(CGROUP) && is_kernels(Path::new(CGROUP), before);
+    if is_usual && others.iter().all(|step| is_free(step, before)) {
+        behind.rotate_left(1);
     }
-    let end = view + stay + covers.count();
-    if let Some(both) = steps.get_mut(view..end) {
-        both.rotate_left(stay);
-    }
-}
-
-/// Whether it has nothing to do with /proc and /sys.
-fn is_elsewhere(step: &Step) -> bool {
-    if let Step::Mount(Mount { what: What::Remount { .. }, destination, .. }) = step {
-        return destination == Path::new("/dev");
-    }
-    matches!(step, Step::WorkingDirectory(_) | Step::Terminal)
-}
-
-fn covers_or_writes(step: &Step) -> bool {
-    matches!(step, Step::Sysctl(_) | Step::ReadOnly(_) | Step::Mask(_))
 }
 
 /// Whether it may come before the view.
 fn is_free(step: &Step, before: &[Step]) -> bool {
-    let (Step::ReadOnly(path) | Step::Mask(path)) = step else { return true };
     let cgroup = Path::new(CGROUP);
-    is_kernels(path, before) && !path.starts_with(cgroup) && !cgroup.starts_with(path)
+    match step {
+        Step::ReadOnly(path) | Step::Mask(path) => {
+            is_kernels(path, before) && !path.starts_with(cgroup) && !cgroup.starts_with(path)
+        }
+        // Where it only leads there, by a link of the image, it cannot be made, and is entered later.
+        Step::WorkingDirectory(path) => !path.starts_with("/sys"),
+        Step::Mount(Mount { what: What::Remount { .. }, destination, .. }) => {
+            destination == Path::new("/dev")
+        }
+        Step::Sysctl(_) | Step::Terminal | Step::ReadOnlyRoot | Step::Pivot => true,
+        // Hooks see it, other mounts may come to lie on it, and a change of the root without leaving the old one takes mounts away.
+        Step::Hooks
+        | Step::Mount(_)
+        | Step::Chroot
+        | Step::RootPropagation(_)
+        | Step::Hostname(_)
+        | Step::Domainname(_)
+        | Step::Network
+        | Step::DetachFromHost
+        | Step::Root { .. } => false,
+    }
 }
 
 /// Whether a path is in a procfs or sysfs that was mounted for the container.
@@ -89,54 +88,55 @@ mod tests {
         Step::Mask(path.into())
     }
 
-    /// Where the view is after it was put off, in a container of these steps.
-    fn put_off(mut steps: Vec<Step>) -> usize {
-        let all = steps.clone();
-        put_off_cgroup(&mut steps);
-        let others =
-            |steps: &[Step]| steps.iter().filter(|step| covers_or_writes(step)).cloned().collect::<Vec<_>>();
-        assert_eq!(others(&steps), others(&all));
-        assert_eq!(steps.len(), all.len());
-        assert_eq!(steps.last(), all.last());
-        steps.iter().position(|step| step.shows_cgroup().is_some()).unwrap()
+    /// Whether the view is put off in a container of these steps. Nothing else changes.
+    fn is_put_off(steps: &[Step]) -> bool {
+        let mut after = steps.to_vec();
+        put_off_cgroup(&mut after);
+        let others = |steps: &[Step]| {
+            steps.iter().filter(|step| step.shows_cgroup().is_none()).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(others(&after), others(steps));
+        let place = |steps: &[Step]| steps.iter().position(|step| step.shows_cgroup().is_some());
+        let (before, now) = (place(steps), place(&after));
+        assert!(now == before || now == Some(steps.len() - 1), "{after:?}");
+        now != before
     }
 
     #[test]
-    fn the_view_comes_after_what_covers_the_kernels_own_paths() {
-        let stays = Step::WorkingDirectory("/".into());
+    fn the_view_comes_last_where_nobody_can_tell() {
         let usual = |others: &[Step]| {
-            let mut steps = vec![fs("proc", "/proc"), fs("sysfs", "/sys"), view(CGROUP), stays.clone()];
+            let mut steps = vec![fs("proc", "/proc"), fs("sysfs", "/sys"), view(CGROUP)];
+            steps.push(Step::WorkingDirectory("/srv".into()));
             steps.extend_from_slice(others);
-            steps.push(Step::Pivot);
-            put_off(steps)
+            steps.extend([Step::ReadOnlyRoot, Step::Pivot]);
+            is_put_off(&steps)
         };
-        assert_eq!(usual(&[]), 2);
-        assert_eq!(
-            usual(&[mask("/proc/kcore"), Step::ReadOnly("/proc/sys".into()), mask("/sys/firmware")]),
-            5
-        );
-        let after_dev =
-            [mount("/dev", What::Remount { changes: Vec::new(), data: None }), mask("/proc/kcore")];
-        assert_eq!(usual(&after_dev), 3);
+        assert!(usual(&[]));
+        assert!(usual(&[mask("/proc/kcore"), Step::ReadOnly("/proc/sys".into()), mask("/sys/firmware")]));
+        let dev = mount("/dev", What::Remount { changes: Vec::new(), data: None });
+        assert!(usual(&[Step::Terminal, dev, mask("/proc/kcore")]));
         // Somebody could tell.
         for other in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup", "/sys/fs", "/sys", "/etc/shadow", "/procs"] {
-            assert_eq!(usual(&[mask("/proc/kcore"), mask(other)]), 2, "{other}");
+            assert!(!usual(&[mask("/proc/kcore"), mask(other)]), "{other}");
         }
-        assert_eq!(usual(&[Step::Hooks, mask("/proc/kcore")]), 2);
-        assert_eq!(usual(&[fs("tmpfs", "/tmp"), mask("/proc/kcore")]), 2);
+        assert!(!usual(&[Step::WorkingDirectory("/sys/fs/cgroup/memory".into())]));
+        assert!(!usual(&[mount("/tmp", What::Remount { changes: Vec::new(), data: None })]));
+        for other in [Step::Hooks, fs("tmpfs", "/tmp"), Step::Chroot, view("/cgroup")] {
+            assert!(!usual(&[other.clone(), mask("/proc/kcore")]), "{other:?}");
+        }
     }
 
     #[test]
     fn the_view_stays_where_somebody_else_says_what_is_below_it() {
         let with = |proc: Step, sys: Step, place: &str| {
-            put_off(vec![proc, sys, view(place), mask("/proc/kcore"), mask("/sys/firmware"), Step::Pivot])
+            is_put_off(&[proc, sys, view(place), mask("/proc/kcore"), mask("/sys/firmware"), Step::Pivot])
         };
         let (proc, sys) = (fs("proc", "/proc"), fs("sysfs", "/sys"));
-        assert_eq!(with(proc.clone(), sys.clone(), CGROUP), 4);
-        assert_eq!(with(proc.clone(), sys.clone(), "/cgroup"), 2);
-        assert_eq!(with(proc.clone(), mount("/sys", What::Source(1)), CGROUP), 2);
-        assert_eq!(with(fs("tmpfs", "/proc"), sys.clone(), CGROUP), 2);
-        assert_eq!(with(sys, mount("/sys/fs", What::Source(1)), CGROUP), 2);
-        assert_eq!(with(proc, fs("sysfs", "/kernel"), CGROUP), 2);
+        assert!(with(proc.clone(), sys.clone(), CGROUP));
+        assert!(!with(proc.clone(), sys.clone(), "/cgroup"));
+        assert!(!with(proc.clone(), mount("/sys", What::Source(1)), CGROUP));
+        assert!(!with(fs("tmpfs", "/proc"), sys.clone(), CGROUP));
+        assert!(!with(sys, mount("/sys/fs", What::Source(1)), CGROUP));
+        assert!(!with(proc, fs("sysfs", "/kernel"), CGROUP));
     }
 }

@@ -1,7 +1,7 @@
 //! What the first process and its caller do at the same time on v1, in which order each comes to what the other has made, and what of that can
 //! be seen.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ impl Bundle {
 #[test]
 fn mounts_are_made_while_the_cgroup_is() {
     let bundle = Bundle::new("meanwhile-order").args(&["true"]);
-    let set = "clone3,move_mount,mkdir,mkdirat,write,ioctl,open,renameat2,rename";
+    let set = "clone3,unshare,move_mount,pivot_root,mkdir,mkdirat,write,ioctl,open,renameat2,rename";
     let lines = bundle.lines_of_run(set, &["-f"]);
     let own = format!("tinyrun-{}", bundle.id);
     let at = |what: &str, is: &dyn Fn(&str) -> bool| {
@@ -46,12 +46,17 @@ fn mounts_are_made_while_the_cgroup_is() {
         return;
     }
     assert!(clone < first_cgroup && last_cgroup < config, "{lines:#?}");
+    // What the kernel takes long for is not made by the clone, which both wait for.
+    let makes = |line: &str| ["CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWIPC"].map(|kind| line.contains(kind));
+    let unshare = at("namespaces", &|line| line.contains("unshare("));
+    assert_eq!((makes(&lines[clone]), makes(&lines[unshare])), ([false; 3], [true; 3]), "{lines:#?}");
     // The root, /proc, /dev and what is in it, covered paths; then the view of the cgroup.
     let enters = |line: &str| line.contains("/tasks>, \"0\", 1");
     let mounts = |line: &str| line.contains("move_mount(");
     let entered = at("way into the cgroup", &enters);
     let before = lines[..entered].iter().filter(|line| mounts(line)).count();
     assert!(last_cgroup < entered && before >= 12, "{before} {lines:#?}");
+    assert!(at("new root", &|line| line.contains("pivot_root(")) < entered, "{lines:#?}");
     assert!(lines[last(&enters)..].iter().filter(|line| mounts(line)).count() >= 3, "{lines:#?}");
     // The caller brings lo up.
     let caller = |line: usize| lines[line].split(' ').next().unwrap();
@@ -79,6 +84,20 @@ fn a_container_can_be_shown_a_directory_of_its_own_cgroup() {
     bundle.spec["linux"]["resources"] = json!({ "pids": { "limit": 77 } });
     let bundle = bundle.mount("/own", "bind", &format!("/sys/fs/cgroup/{hierarchy}{name}"), &["bind", "ro"]);
     bundle.run().says("77");
+}
+
+/// The cgroup is not seen yet when the working directory is looked for.
+#[test]
+fn a_link_to_its_cgroup_can_be_the_working_directory() {
+    let place = if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+    for options in [&["nosuid", "ro"][..], &["nosuid"]] {
+        let mut bundle = Bundle::new("meanwhile-cwd").script("pwd -P");
+        symlink(place, bundle.rootfs("place")).unwrap();
+        bundle.spec["process"]["cwd"] = json!("/place");
+        let mounts = bundle.spec["mounts"].as_array_mut().unwrap();
+        mounts.iter_mut().find(|mount| mount["type"] == "sysfs").unwrap()["options"] = json!(options);
+        bundle.run().says(place);
+    }
 }
 
 /// Its configuration is kept last: what there is of it is told all the same.
