@@ -86,7 +86,7 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> Resu
 enum Made {
     /// Everything; the last component.
     All(OwnedFd),
-    /// A symbolic link was in the way; the path with it resolved.
+    /// A symbolic link was in the way, or `..`; the path with it resolved.
     Link(PathBuf),
 }
 
@@ -95,12 +95,18 @@ fn make(root: BorrowedFd<'_>, path: &Path, missing: Missing) -> Result<Made> {
     let names: Vec<&OsStr> = path
         .components()
         .filter_map(|part| match part {
-            Component::Normal(name) => Some(name),
-            Component::RootDir | Component::CurDir | Component::ParentDir | Component::Prefix(_) => None,
+            Component::Normal(_) | Component::ParentDir => Some(part.as_os_str()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
         })
         .collect();
     let (mut dir, mut done) = deepest_existing(root, &names)?;
     while let Some(name) = names.get(done) {
+        if *name == ".." {
+            // Of what was made a moment ago: what is there already has been gone through by the kernel. No `..` is opened here, which would
+            // lead out of a directory that somebody moves away.
+            let before = names.iter().take(done.saturating_sub(1));
+            return Ok(Made::Link(before.chain(names.iter().skip(done + 1)).collect()));
+        }
         let last = done + 1 == names.len();
         let kind = if last { missing } else { Missing::Directory };
         dir = match make_one(&dir, name, kind)? {
@@ -195,6 +201,27 @@ mod tests {
         std::os::unix::fs::symlink("/run", path.join("var/run")).unwrap();
         open_or_make(fd.as_fd(), Path::new("/var/run/app.sock"), Missing::File).unwrap();
         assert!(path.join("run/app.sock").is_file());
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    /// It was taken for nothing: `srv/sys/new` was made.
+    #[test]
+    fn two_dots_lead_up_also_in_what_is_made() {
+        let (path, fd) = root("up");
+        for dir in ["srv", "sys"] {
+            fs::create_dir(path.join(dir)).unwrap();
+        }
+        std::os::unix::fs::symlink("../sys/new", path.join("srv/place")).unwrap();
+        for (given, made) in [
+            ("/srv/place", "sys/new"),
+            ("/srv/../sys/other", "sys/other"),
+            ("/srv/fresh/../beside", "srv/beside"),
+            ("/../../top/../side", "side"),
+        ] {
+            open_or_make(fd.as_fd(), Path::new(given), Missing::Directory).unwrap();
+            assert!(path.join(made).is_dir(), "{given}");
+        }
+        assert!(!path.join("srv/sys").exists() && !path.join("srv/fresh/beside").exists());
         fs::remove_dir_all(path).unwrap();
     }
 

@@ -130,6 +130,7 @@ impl Child<'_> {
         walk.route_socket = route_socket;
         walk.warnings.append(&mut self.warnings);
         let plan = self.plan;
+        walk.cgroup_is_due = plan.steps.iter().any(|step| step.shows_cgroup().is_some());
         for step in &plan.steps {
             if step.needs_cgroup() {
                 self.join_cgroup()?;
@@ -140,6 +141,7 @@ impl Child<'_> {
             }
             if step.shows_cgroup().is_some() {
                 walk.cgroup_view = Some(self.entry.take_view(&mut self.sync)?);
+                walk.cgroup_is_due = false;
             }
             walk.take(step)?;
         }

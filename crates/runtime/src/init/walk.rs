@@ -23,6 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     pub(super) sources: Vec<Option<OwnedFd>>,
+    /// Whether a mount that shows the cgroup is among the steps that are yet to come.
+    pub(super) cgroup_is_due: bool,
     /// What the next mount of cgroups shows.
     pub(super) cgroup_view: Option<View>,
     failpoint: &'a str,
@@ -66,6 +68,7 @@ impl<'a> Walk<'a> {
     pub(super) fn new(sources: Vec<Option<OwnedFd>>, failpoint: &'a str) -> Self {
         Walk {
             sources,
+            cgroup_is_due: false,
             cgroup_view: None,
             failpoint,
             root: None,
@@ -148,9 +151,12 @@ impl<'a> Walk<'a> {
     fn working_directory(&mut self, dir: &Path) -> Result<()> {
         match path::open_or_make(self.root()?.as_fd(), dir, Missing::Directory) {
             Ok(_) => Ok(()),
-            // It cannot be made: whether it can be entered is seen later. The last two are what sysfs says, below which the cgroup may yet come to
-            // be seen.
-            Err(error) if matches!(error.errno(), Some(libc::EROFS | libc::EPERM | libc::ENOENT)) => Ok(()),
+            // It cannot be made: whether it can be entered is seen later.
+            Err(error) if error.errno() == Some(libc::EROFS) => Ok(()),
+            // That is what sysfs says, below which the cgroup is yet to be seen.
+            Err(error) if self.cgroup_is_due && matches!(error.errno(), Some(libc::EPERM | libc::ENOENT)) => {
+                Ok(())
+            }
             Err(error) => Err(step("process.cwd")(error)),
         }
     }

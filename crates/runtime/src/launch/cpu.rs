@@ -45,7 +45,7 @@ impl Others {
     }
 }
 
-/// Takes back what [`send_away`] has done to this process: every CPU is asked for, those too that are yet to come, and the kernel gives it
+/// Takes back what [`Others::send_away`] has done to this process: every CPU is asked for, those too that are yet to come, and the kernel gives it
 /// those of its cpuset, now and whenever that changes.
 ///
 /// # Errors

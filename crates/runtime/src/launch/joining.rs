@@ -30,7 +30,8 @@ use crate::{
 /// Said with [`Phase::Cgroup`] to a process that was sent to another CPU.
 const SENT: &[u8] = b"sent";
 
-/// The namespaces that a first process makes itself which is there before its cgroup: its caller goes on meanwhile.
+/// The namespaces that a first process makes itself which is there before its cgroup: its caller goes on meanwhile. Those that wait for something
+/// are not due yet.
 const MADE_MEANWHILE: u64 = flag::NET | flag::MOUNT | flag::IPC | flag::UTS;
 
 /// What is to be made.
@@ -253,7 +254,7 @@ pub(crate) enum Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// What the process begins with: it enters a cgroup that is made, and makes the network meanwhile where it is not: its socket. Where its
+    /// What the process begins with: it enters a cgroup that is made, and makes its namespaces meanwhile where it is not: its network's socket. Where its
     /// gate `is_open` it leaves it to its caller to bring `lo` up, who has time for that before it may go on to its program.
     ///
     /// # Errors
@@ -262,7 +263,8 @@ impl Entry<'_> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
             Entry::Coming => {
-                ns::unshare(plan.namespaces.new & MADE_MEANWHILE).map_err(step("make namespaces"))?;
+                ns::unshare(plan.namespaces.new & MADE_MEANWHILE & !plan.namespaces.late())
+                    .map_err(step("make namespaces"))?;
                 if !(is_open && plan.lo_can_wait()) {
                     return plan
                         .steps

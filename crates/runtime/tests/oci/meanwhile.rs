@@ -90,13 +90,19 @@ fn a_container_can_be_shown_a_directory_of_its_own_cgroup() {
 #[test]
 fn a_link_to_its_cgroup_can_be_the_working_directory() {
     let place = if is_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
-    for options in [&["nosuid", "ro"][..], &["nosuid"]] {
-        let mut bundle = Bundle::new("meanwhile-cwd").script("pwd -P");
-        symlink(place, bundle.rootfs("place")).unwrap();
-        bundle.spec["process"]["cwd"] = json!("/place");
+    let up = format!("..{place}");
+    for (options, target, cwd) in [
+        (&["nosuid", "ro"][..], place, "/srv/place".to_owned()),
+        (&["nosuid"], &up, "/srv/place".to_owned()),
+        (&["nosuid", "ro"], place, format!("/srv/{up}")),
+    ] {
+        let mut bundle = Bundle::new("meanwhile-cwd").script("pwd -P; ls /srv");
+        fs::create_dir(bundle.rootfs("srv")).unwrap();
+        symlink(target, bundle.rootfs("srv/place")).unwrap();
+        bundle.spec["process"]["cwd"] = json!(cwd);
         let mounts = bundle.spec["mounts"].as_array_mut().unwrap();
         mounts.iter_mut().find(|mount| mount["type"] == "sysfs").unwrap()["options"] = json!(options);
-        bundle.run().says(place);
+        bundle.run().says(&format!("{place}\nplace"));
     }
 }
 
