@@ -201,8 +201,7 @@ impl Walk<'_> {
                 let base = base.map_or_else(made, Ok).map_err(named)?;
                 self.attach(mount, &base)?;
                 for (name, tree) in &mounts {
-                    mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
-                    mount::attach_in(tree.as_fd(), base.as_fd(), name).map_err(named)?;
+                    cgroups::put_on(&base, name, tree, attributes).map_err(named)?;
                 }
                 let attr = Attr { set: attributes & Attr::RDONLY, ..Attr::default() };
                 mount::set_attr(base.as_fd(), attr, false).map_err(named)

@@ -2,7 +2,7 @@
 //! namespace would show, and it needs neither the namespace nor a right in the user namespace.
 //!
 //! Where there are several hierarchies a tmpfs lies below them. The caller makes it when it is asked for a view while the first process
-//! is busy, and hands both over.
+//! is busy, puts them on it where the kernel lets it (Linux 6.15), and hands over what there is.
 
 use std::{
     ffi::{CString, OsStr},
@@ -33,7 +33,7 @@ pub enum View {
     Hierarchies {
         /// What lies below them, by [`base`]; none when it is yet to be made.
         base: Option<OwnedFd>,
-        /// Name and detached mount.
+        /// Name and detached mount; none that are on the base already.
         mounts: Vec<(PathBuf, OwnedFd)>,
         /// The symbolic links between names: name and target.
         links: Vec<(PathBuf, PathBuf)>,
@@ -86,19 +86,36 @@ impl View {
         }
     }
 
-    /// Makes what lies below its hierarchies.
+    /// Makes what lies below its hierarchies, and puts them on it.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub(super) fn with_base(self, attributes: u64) -> tinyd_sys::Result<View> {
         match self {
             View::Hierarchies { base: None, mounts, links } => {
-                let base = Some(base(mounts.iter().map(|(name, _)| name.as_path()), &links, attributes)?);
-                Ok(View::Hierarchies { base, mounts, links })
+                let base = base(mounts.iter().map(|(name, _)| name.as_path()), &links, attributes)?;
+                let put = |(name, tree): &(PathBuf, OwnedFd)| put_on(&base, name, tree, attributes);
+                let mounts = match mounts.iter().try_for_each(put) {
+                    Ok(()) => Vec::new(),
+                    // Before Linux 6.15 nothing can be put on a mount that is attached nowhere itself.
+                    Err(error) if error.errno() == Some(libc::EINVAL) => mounts,
+                    Err(error) => return Err(error),
+                };
+                Ok(View::Hierarchies { base: Some(base), mounts, links })
             }
             view @ (View::Unified(_) | View::Hierarchies { .. }) => Ok(view),
         }
     }
+}
+
+/// Puts a hierarchy on what lies below all of them.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn put_on(base: &OwnedFd, name: &Path, tree: &OwnedFd, attributes: u64) -> tinyd_sys::Result<()> {
+    let attr = Attr { set: attributes, ..Attr::default() };
+    mount::set_attr(tree.as_fd(), attr, false)?;
+    mount::attach_in(tree.as_fd(), base.as_fd(), name)
 }
 
 /// A tmpfs, detached and not yet read-only, with a directory for each hierarchy, and links between them.

@@ -57,11 +57,28 @@ fn mounts_are_made_while_the_cgroup_is() {
     let before = lines[..entered].iter().filter(|line| mounts(line)).count();
     assert!(last_cgroup < entered && before >= 12, "{before} {lines:#?}");
     assert!(at("new root", &|line| line.contains("pivot_root(")) < entered, "{lines:#?}");
-    assert!(lines[last(&enters)..].iter().filter(|line| mounts(line)).count() >= 3, "{lines:#?}");
-    // The caller brings lo up.
+    // Its hierarchies are put together by the caller (since Linux 6.15), and all of them put in their place at once.
     let caller = |line: usize| lines[line].split(' ').next().unwrap();
+    let (shown, puts_on) =
+        (last(&mounts), at("hierarchy", &|line| mounts(line) && line.contains("\"memory\"")));
+    assert!(shown > last(&enters) && caller(shown) != caller(clone), "{lines:#?}");
+    assert!(caller(puts_on) == caller(clone) || puts_on > last(&enters), "{lines:#?}");
+    // The caller brings lo up.
     let lo = at("lo", &|line| line.contains("SIOCSIFFLAGS"));
     assert!(entered.min(lo) > last_cgroup && caller(lo) == caller(clone), "{lines:#?}");
+}
+
+/// Before Linux 6.15 the caller is refused.
+#[test]
+fn hierarchies_are_put_in_their_place_inside_where_the_caller_cannot() {
+    let file = if is_v2() { "pids.max" } else { "pids/pids.max" };
+    let mut bundle = Bundle::new("meanwhile-inside").script(&format!("head -n 1 /sys/fs/cgroup/{file}"));
+    bundle.spec["linux"]["resources"] = json!({ "pids": { "limit": 78 } });
+    bundle.write();
+    let refuse = ["-e", "trace=move_mount", "-e", "inject=move_mount:error=EINVAL:when=1"];
+    let tracer = [&["strace", "-qq", "-o", "/dev/null"][..], &refuse].concat();
+    bundle.tinyrun_in(&tracer, &["run", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("78");
+    bundle.assert_clean();
 }
 
 /// The kernel sets it anew when `lo` comes up.
