@@ -1,7 +1,7 @@
 //! From what a container's way executes of `tinyrun` to the order in which its functions are linked.
 //!
 //! The kernel maps sixteen pages of a program at a time, and touches each of them. What a run executes is a quarter of the text; linked together
-//! it is in a third of the windows (docs/adr/0009-entry.md). Every instruction of both processes is stepped through, and
+//! it is in little more than half of the windows (docs/adr/0009-entry.md). Every instruction of both processes is stepped through, and
 //! the linker's map says which sections they are of. A pattern stands for each: what the compiler adds to a name differs from build to build.
 
 mod life;
