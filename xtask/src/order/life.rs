@@ -5,8 +5,6 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,9 +13,6 @@ use super::steps::Touched;
 
 const PROGRAM: &str = "/bin/busybox";
 const ID: &str = "xtask-order";
-
-/// How long a process that was killed may take to end.
-const KILLED_MAX: Duration = Duration::from_secs(20);
 
 /// A runtime.
 pub(super) struct Life {
@@ -38,15 +33,11 @@ impl Life {
         // A process that waits cannot be let go in the middle of a step.
         self.run(&["create", "--bundle", &long, ID])?;
         self.run(&["start", ID])?;
-        for words in [&["state", ID][..], &["list"], &["exec", ID, "true"], &["kill", ID, "KILL"]] {
+        for words in [&["state", ID][..], &["list"], &["exec", ID, "true"], &["kill", ID, "WINCH"]] {
             touched.step(self.command(words))?;
         }
-        let until = Instant::now() + KILLED_MAX;
-        while !self.says_stopped()? {
-            ensure!(Instant::now() < until, "a container that was killed does not stop");
-            sleep(Duration::from_millis(10));
-        }
-        touched.step(self.command(&["delete", ID]))?;
+        // Ends it and waits for that.
+        touched.step(self.command(&["delete", "--force", ID]))?;
         Ok(touched.addresses())
     }
 
@@ -61,11 +52,6 @@ impl Life {
         let status = self.command(words).stdout(Stdio::null()).status()?;
         ensure!(status.success(), "tinyrun {words:?}: {status}");
         Ok(())
-    }
-
-    fn says_stopped(&self) -> Result<bool> {
-        let said = self.command(&["state", ID]).output()?.stdout;
-        Ok(String::from_utf8_lossy(&said).contains("\"stopped\""))
     }
 
     /// Takes away what is left of a life that was cut short.

@@ -68,6 +68,18 @@ fn mounts_are_made_while_the_cgroup_is() {
     assert!(entered.min(lo) > last_cgroup && caller(lo) == caller(clone), "{lines:#?}");
 }
 
+/// What belongs to a user namespace waits for its ids, also where others are made meanwhile.
+#[test]
+fn no_namespace_is_made_twice() {
+    let bundle = Bundle::new("meanwhile-twice").with_users().args(&["true"]);
+    let lines = bundle.lines_of_run("clone3,unshare", &["-f"]);
+    for kind in
+        ["CLONE_NEWIPC", "CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWUTS", "CLONE_NEWPID", "CLONE_NEWUSER"]
+    {
+        assert_eq!(lines.iter().filter(|line| line.contains(kind)).count(), 1, "{kind} {lines:#?}");
+    }
+}
+
 /// Before Linux 6.15 the caller is refused.
 #[test]
 fn hierarchies_are_put_in_their_place_inside_where_the_caller_cannot() {
