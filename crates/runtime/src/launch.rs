@@ -4,7 +4,7 @@
 //! root on the host, opens what has to come from the host as detached mounts; the child, who is root only inside, puts them
 //! together. Everything the child needs is decided before the clone, so that between the two there is at most one message down
 //! (ids are mapped, here are the mounts that needed that) and one up (ready). On cgroup v1 some come down before, with what the caller makes
-//! while the child is busy: the mounts, the cgroup, what is seen of the cgroup. See `joining`.
+//! while the child is busy: the mounts, each as soon as it is made, the cgroup, what is seen of the cgroup. See `joining`.
 
 pub(crate) mod agent;
 mod attend;
@@ -51,8 +51,8 @@ use crate::{
     caller::Caller,
     cgroup::{Cgroup, CgroupManager, systemd::Unit},
     hooks::{self, Later},
-    init::{self, Child},
-    plan::{self, Plan, mounts::Source},
+    init::{self, Child, Supplies},
+    plan::{self, Plan},
     seccomp,
 };
 
@@ -449,10 +449,12 @@ fn make(
     let context =
         sources::Context { rootfs: launch.rootfs, bundle: launch.bundle, proc: &proc, userns: None };
     let inside = launch.caller.opens_inside(&plan.namespaces).then_some((context, joining.cgroup()));
-    let sources = if inside.is_some() || joining.waits() {
-        plan.sources.iter().map(|_| None).collect()
+    let supplies = if joining.waits() {
+        Supplies::coming(plan)
+    } else if inside.is_some() {
+        Supplies::here(plan, plan.sources.iter().map(|_| None).collect())
     } else {
-        open_early(plan, context, warnings)?
+        Supplies::here(plan, sources::open_early(plan, context, warnings)?)
     };
     let (mut ours, theirs) = Sync::pair()?;
     let witness = launch.gate.witness();
@@ -461,7 +463,7 @@ fn make(
         plan,
         filter,
         sync: theirs,
-        sources,
+        supplies,
         joins: birth::open_joins(plan)?,
         entry: joining.entry(plan, inside.is_some())?,
         inside,
@@ -488,7 +490,9 @@ fn make(
     }
     let mut given = None;
     let ready = failpoint(launch.failpoint, "clone")
-        .and_then(|()| joining.let_in(pid, plan, &mut ours, || open_early(plan, context, warnings)))
+        .and_then(|()| {
+            joining.let_in(pid, plan, &mut ours, |sync| sources::hand_over(plan, context, warnings, sync))
+        })
         .and_then(|()| joining.cgroup().attach(pid))
         .and_then(|()| rdt.map_or(Ok(()), |group| group.enter(pid)))
         .and_then(|()| {
@@ -508,27 +512,6 @@ fn make(
             Err(error)
         }
     }
-}
-
-/// Opens every source that does not wait for the container's user namespace.
-fn open_early(
-    plan: &Plan,
-    context: sources::Context<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Option<OwnedFd>>> {
-    let mut open = |source: &Source| sources::open(source, context, warnings);
-    let sources = plan.sources.iter();
-    with_exact_modes(|| {
-        sources.map(|source| (!source.waits_for_ids()).then(|| open(source)).transpose()).collect()
-    })
-}
-
-/// What is made meanwhile has its mode, whatever the umask is.
-fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
-    let umask = rustix::process::umask(Mode::empty());
-    let made = make();
-    rustix::process::umask(umask);
-    made
 }
 
 /// Gives the pipes of the standard streams to the process's user: it may open /dev/stdout, which opens the pipe anew.

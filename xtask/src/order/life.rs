@@ -14,6 +14,9 @@ use super::steps::Touched;
 const PROGRAM: &str = "/bin/busybox";
 const ID: &str = "xtask-order";
 
+/// Docker's profile, as it has written it for a container.
+const PROFILE: &str = include_str!("../../../fuzz/corpus/seccomp/docker.json");
+
 /// A runtime.
 pub(super) struct Life {
     pub(super) tinyrun: PathBuf,
@@ -24,12 +27,15 @@ pub(super) struct Life {
 impl Life {
     /// The addresses in the program that are executed, in the order of the first time.
     pub(super) fn live(&self, scratch: &Path) -> Result<Vec<u64>> {
-        let brief = self.bundle(&scratch.join("brief"), "true")?;
-        let long = self.bundle(&scratch.join("long"), "sleep\", \"1000")?;
+        let brief = self.bundle(&scratch.join("brief"), "true", None)?;
+        let filtered = self.bundle(&scratch.join("filtered"), "true", Some(PROFILE))?;
+        let long = self.bundle(&scratch.join("long"), "sleep\", \"1000", None)?;
         // Of a time before that was cut short.
         self.end();
         let mut touched = Touched::default();
-        touched.step(self.command(&["run", "--bundle", &brief, ID]))?;
+        for bundle in [&brief, &filtered] {
+            touched.step(self.command(&["run", "--bundle", bundle, ID]))?;
+        }
         // A process that waits cannot be let go in the middle of a step.
         self.run(&["create", "--bundle", &long, ID])?;
         self.run(&["start", ID])?;
@@ -59,8 +65,8 @@ impl Life {
         let _ = self.command(&["delete", "--force", ID]).output();
     }
 
-    /// A bundle of busybox as `tinyrun spec` makes it, with limits, for a program without a terminal.
-    fn bundle(&self, bundle: &Path, program: &str) -> Result<String> {
+    /// A bundle of busybox as `tinyrun spec` makes it, with limits and perhaps a filter of system calls, for a program without a terminal.
+    fn bundle(&self, bundle: &Path, program: &str, filter: Option<&str>) -> Result<String> {
         let bin = bundle.join("rootfs/bin");
         fs::create_dir_all(&bin)?;
         fs::copy(PROGRAM, bin.join("busybox"))
@@ -78,10 +84,11 @@ impl Life {
         let mut spec = Command::new(&self.tinyrun);
         ensure!(spec.arg("spec").current_dir(bundle).status()?.success(), "tinyrun spec fails");
         let mut text = fs::read_to_string(&config)?;
+        let filter = filter.map_or(String::new(), |filter| format!("\"seccomp\": {filter}, "));
         for (from, to) in [
             ("\"terminal\": true", "\"terminal\": false".to_owned()),
             ("\"sh\"", format!("\"{program}\"")),
-            ("\"resources\": {", "\"resources\": { \"memory\": { \"limit\": 104857600 }, \"pids\": { \"limit\": 1000 }, \"cpu\": { \"quota\": 100000, \"period\": 100000 },".to_owned()),
+            ("\"resources\": {", filter + "\"resources\": { \"memory\": { \"limit\": 104857600 }, \"pids\": { \"limit\": 1000 }, \"cpu\": { \"quota\": 100000, \"period\": 100000 },"),
         ] {
             if !text.contains(from) {
                 bail!("the configuration of `tinyrun spec` has no {from}");

@@ -12,6 +12,7 @@ mod mounts;
 mod one;
 mod program;
 pub(crate) mod running;
+mod supplies;
 mod terminal;
 mod walk;
 
@@ -35,6 +36,8 @@ use self::walk::Walk;
 pub(crate) use self::walk::{bring_lo_up, bring_up_network, open_network};
 pub(crate) use self::{
     become_process::{Become, set_streams},
+    mounts::file_system,
+    supplies::Supplies,
     terminal::open as open_terminal,
 };
 use crate::{
@@ -48,10 +51,7 @@ use crate::{
         sources, step,
         sync::{Heard, Phase, Sync},
     },
-    plan::{
-        Plan, Step,
-        mounts::{Source, SourceKind},
-    },
+    plan::{Plan, Step, mounts::SourceKind},
     seccomp::Filter,
 };
 
@@ -67,9 +67,8 @@ pub struct Child<'a> {
     pub filter: Option<&'a Filter>,
     /// The conversation with the caller.
     pub sync: Sync,
-    /// The plan's sources; those that wait for the user namespace come with [`Phase::Mapped`], and the others with [`Phase::Cgroup`]
-    /// when the cgroup is made meanwhile.
-    pub sources: Vec<Option<OwnedFd>>,
+    /// What its steps take. Sources that wait for the user namespace come with [`Phase::Mapped`].
+    pub(crate) supplies: Supplies<'a>,
     /// Namespaces to join.
     pub joins: Vec<(u64, OwnedFd)>,
     /// How it comes into its cgroup.
@@ -110,12 +109,9 @@ impl Child<'_> {
     fn first_process(&mut self, gate: &mut Option<Sync>) -> Result<Infallible> {
         let is_open = matches!(self.gate, Gate::Open(_));
         let route_socket = self.entry.begin(self.plan, &mut self.sync, is_open)?;
-        if let Entry::Coming = self.entry {
-            self.hear_sources(Phase::Cgroup, |source| !source.waits_for_ids())?;
-        }
         if self.plan.namespaces.makes(flag::USER) {
             // While it is still who may.
-            self.entry.enter(&mut self.sync)?;
+            self.enter_cgroup()?;
         }
         if !self.extra.no_new_keyring {
             leave_keys()?;
@@ -126,7 +122,7 @@ impl Child<'_> {
         self.enter_namespaces()?;
         let clocks = self.open_clocks()?;
         failpoint(self.failpoint, "mounts")?;
-        let mut walk = Walk::new(std::mem::take(&mut self.sources), self.failpoint);
+        let mut walk = Walk::new(self.failpoint);
         walk.route_socket = route_socket;
         walk.warnings.append(&mut self.warnings);
         let plan = self.plan;
@@ -143,6 +139,8 @@ impl Child<'_> {
                 walk.cgroup_view = Some(self.entry.take_view(&mut self.sync)?);
                 walk.cgroup_is_due = false;
             }
+            let supply = plan.supply(step);
+            walk.supply = supply.map_or(Ok(None), |supply| self.supplies.take(supply, &mut self.sync))?;
             walk.take(step)?;
         }
         self.join_cgroup()?;
@@ -259,18 +257,22 @@ impl Child<'_> {
 
     /// Enters its cgroup, where it is not in it yet, and then the namespace whose root that is.
     fn join_cgroup(&mut self) -> Result<()> {
-        if self.entry.enter(&mut self.sync)? {
+        if self.enter_cgroup()? {
             self.make_namespaces(flag::CGROUP)?;
         }
         Ok(())
     }
 
+    /// Enters a cgroup that is made meanwhile, where it is not in it yet; whether it was not.
+    fn enter_cgroup(&mut self) -> Result<bool> {
+        self.supplies.take_all(&mut self.sync)?;
+        self.entry.enter(&mut self.sync)
+    }
+
     /// Opens those sources of its own that are wanted now.
     fn open_inside(&mut self, is_wanted: impl Fn(&SourceKind) -> bool) -> Result<()> {
         let Some((context, _)) = self.inside else { return Ok(()) };
-        let plan = &self.plan.sources;
-        let due = plan.iter().zip(&mut self.sources).filter(|(_, open)| open.is_none());
-        for (source, open) in due.filter(|(source, _)| is_wanted(&source.what)) {
+        for (source, open) in self.supplies.missing().filter(|(source, _)| is_wanted(&source.what)) {
             *open = Some(sources::open(source, context, &mut self.warnings)?);
         }
         Ok(())
@@ -281,17 +283,10 @@ impl Child<'_> {
         if self.inside.is_some() {
             return self.sync.hear_phase(Phase::Mapped).map(drop);
         }
-        self.hear_sources(Phase::Mapped, |_| true)
-    }
-
-    /// Takes those of its sources that come with a phase and are not there yet.
-    fn hear_sources(&mut self, phase: Phase, come: impl Fn(&Source) -> bool) -> Result<()> {
-        let sources = self.plan.sources.iter().zip(&mut self.sources);
-        let due: Vec<_> =
-            sources.filter(|(source, open)| open.is_none() && come(source)).map(|(_, open)| open).collect();
-        let (_, mut fds) = self.sync.hear_phase(phase)?;
+        let due: Vec<_> = self.supplies.missing().map(|(_, open)| open).collect();
+        let (_, mut fds) = self.sync.hear_phase(Phase::Mapped)?;
         while fds.len() < due.len() {
-            fds.extend(self.sync.hear_phase(phase)?.1);
+            fds.extend(self.sync.hear_phase(Phase::Mapped)?.1);
         }
         for (open, fd) in due.into_iter().zip(fds) {
             *open = Some(fd);

@@ -28,22 +28,21 @@ impl Walk<'_> {
     /// Makes one mount.
     pub(super) fn mount(&mut self, mount: &Mount) -> Result<()> {
         let named = |error| step(&mount.field)(error);
-        self.require_real_directory(&mount.destination).map_err(named)?;
+        let place = self.require_real_directory(&mount.destination).map_err(named)?;
         match &mount.what {
-            What::Source(at) => {
-                let source = self.sources.get_mut(*at).and_then(Option::take);
+            What::Source(_) => {
+                let source = self.supply.take();
                 let source = source.ok_or_else(|| impossible("a source that was not opened"))?;
-                self.attach(mount, &source)?;
+                self.attach(mount, &source, place)?;
                 self.hold(mount, source.as_fd()).map_err(named)
             }
-            What::Fs { kind, source, data, attr, copy_up } => {
-                let fs = if *copy_up {
-                    self.filled_tmpfs(mount, data, attr.set)?
-                } else {
-                    new_fs(kind, source.as_deref(), data, attr.set)
-                        .map_err(|error| not_shown(kind, &mount.field, error))?
+            What::Fs { kind, data, attr, copy_up, .. } => {
+                let fs = match self.supply.take() {
+                    Some(fs) => fs,
+                    None if *copy_up => self.filled_tmpfs(mount, data, attr.set)?,
+                    None => file_system(mount)?,
                 };
-                self.attach(mount, &fs)?;
+                self.attach(mount, &fs, place)?;
                 self.hold(mount, fs.as_fd()).map_err(named)?;
                 if attr.propagation != 0 {
                     let attr = Attr { propagation: attr.propagation, ..Attr::default() };
@@ -139,28 +138,37 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn attach(&self, mount: &Mount, tree: &OwnedFd) -> Result<()> {
-        self.attach_at(&mount.field, &mount.destination, tree)
+    fn attach(&self, mount: &Mount, tree: &OwnedFd, place: Option<OwnedFd>) -> Result<()> {
+        self.attach_at(&mount.field, &mount.destination, tree, place)
     }
 
-    /// Attaches a detached mount at a place of the root, which is made when it is missing.
-    pub(super) fn attach_at(&self, field: &str, destination: &Path, tree: &OwnedFd) -> Result<()> {
+    /// Attaches a detached mount at a place of the root, which is opened, and made when it is missing, unless it is there already.
+    pub(super) fn attach_at(
+        &self,
+        field: &str,
+        destination: &Path,
+        tree: &OwnedFd,
+        place: Option<OwnedFd>,
+    ) -> Result<()> {
         let is_dir = fs::file_type(tree.as_fd()).map_err(step(field))? == FileType::Directory;
         let missing = if is_dir { Missing::Directory } else { Missing::File };
         let root = self.root()?.as_fd();
-        let target = path::open_or_make(root, destination, missing).map_err(step(field))?;
-        require_same_kind(is_dir, target.as_fd(), field)?;
-        require_outside_proc(target.as_fd(), field, destination)?;
-        mount::attach(tree.as_fd(), target.as_fd()).map_err(step(field))?;
+        let place = place.map_or_else(|| path::open_or_make(root, destination, missing), Ok);
+        let place = place.map_err(step(field))?;
+        require_same_kind(is_dir, place.as_fd(), field)?;
+        require_outside_proc(place.as_fd(), field, destination)?;
+        mount::attach(tree.as_fd(), place.as_fd()).map_err(step(field))?;
         require_there(root, tree.as_fd(), field, destination)
     }
 
-    /// /proc, /sys and /dev of the root are directories, not links to somewhere else.
-    fn require_real_directory(&mut self, destination: &Path) -> tinyd_sys::Result<()> {
-        let Some(Component::Normal(first)) = destination.components().nth(1) else { return Ok(()) };
-        let Some(name) = REAL.into_iter().find(|name| first == *name) else { return Ok(()) };
+    /// /proc, /sys and /dev of the root are directories, not links to somewhere else. The one that is the destination itself is given back,
+    /// open.
+    fn require_real_directory(&mut self, destination: &Path) -> tinyd_sys::Result<Option<OwnedFd>> {
+        let mut parts = destination.components().skip(1);
+        let Some(Component::Normal(first)) = parts.next() else { return Ok(None) };
+        let Some(name) = REAL.into_iter().find(|name| first == *name) else { return Ok(None) };
         if self.real.contains(&name) {
-            return Ok(());
+            return Ok(None);
         }
         let root = self.root().map_err(|_| tinyd_sys::Error::new("open root", rustix::io::Errno::BADF))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -175,9 +183,9 @@ impl Walk<'_> {
             }
             opened => opened,
         };
-        opened.ask(format_args!("openat(/{name}, no link followed)"))?;
+        let opened = opened.ask(format_args!("openat(/{name}, no link followed)"))?;
         self.real.push(name);
-        Ok(())
+        Ok(parts.next().is_none().then_some(opened))
     }
 
     fn mount_cgroup(&mut self, mount: &Mount, attributes: u64, unified: bool) -> Result<()> {
@@ -187,19 +195,19 @@ impl Walk<'_> {
         match view {
             View::Unified(tree) => {
                 mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
-                self.attach(mount, &tree)
+                self.attach(mount, &tree, None)
             }
             // No controller is there; its user wants to see just that.
             View::Hierarchies { .. } if unified => {
                 let tree = new_fs("cgroup2", None, &[], attributes).map_err(named)?;
-                self.attach(mount, &tree)
+                self.attach(mount, &tree, None)
             }
             View::Hierarchies { base, mounts, links } => {
                 let names = mounts.iter().map(|(name, _)| name.as_path());
                 let made = || cgroups::base(names, &links, attributes);
                 // It is this process's own, or its caller's: what was made in it is in it.
                 let base = base.map_or_else(made, Ok).map_err(named)?;
-                self.attach(mount, &base)?;
+                self.attach(mount, &base, None)?;
                 for (name, tree) in &mounts {
                     cgroups::put_on(&base, name, tree, attributes).map_err(named)?;
                 }
@@ -219,6 +227,17 @@ fn not_shown(kind: &str, field: &str, error: tinyd_sys::Error) -> Error {
     }
     let hint = "a user namespace gets no view of /proc where the host's is partly covered, as in a container";
     Error::new(error.kind(), format!("{}; {hint}", error.message()))
+}
+
+/// Makes the new file system of a mount.
+///
+/// # Errors
+/// The kernel's refusal, with the mount's field.
+pub(crate) fn file_system(mount: &Mount) -> Result<OwnedFd> {
+    let What::Fs { kind, source, data, attr, .. } = &mount.what else {
+        return Err(impossible("a mount of something that is there"));
+    };
+    new_fs(kind, source.as_deref(), data, attr.set).map_err(|error| not_shown(kind, &mount.field, error))
 }
 
 /// Makes a file system and a detached mount of it.

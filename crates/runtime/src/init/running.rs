@@ -21,8 +21,12 @@ use crate::{
 /// # Errors
 /// The mount, the call and the errno.
 pub(crate) fn add(mounts: &[Mount], sources: Vec<OwnedFd>, own_fds: BorrowedFd<'_>) -> Result<()> {
-    let mut walk = Walk::inside(root()?, sources);
+    let mut walk = Walk::inside(root()?);
+    let mut sources: Vec<_> = sources.into_iter().map(Some).collect();
     for (at, mount) in mounts.iter().enumerate() {
+        if let What::Source(source) = mount.what {
+            walk.supply = sources.get_mut(source).and_then(Option::take);
+        }
         if let Err(error) = walk.mount(mount) {
             let made =
                 mounts.iter().take(at).rev().filter(|mount| !matches!(mount.what, What::Remount { .. }));

@@ -21,7 +21,7 @@ impl Walk<'_> {
         let (master, slave) = open(devpts.as_fd()).map_err(step("make a terminal"))?;
         let field = "process.terminal (/dev/console)";
         let tree = mount::clone_fd(slave.as_fd(), false).map_err(step(field))?;
-        self.attach_at(field, Path::new("/dev/console"), &tree)?;
+        self.attach_at(field, Path::new("/dev/console"), &tree, None)?;
         self.master = Some(master);
         self.slave = Some(slave);
         Ok(())

@@ -22,7 +22,8 @@ use crate::{
 /// What the steps leave for each other and for what comes after them.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
-    pub(super) sources: Vec<Option<OwnedFd>>,
+    /// What the next step takes that somebody else has made.
+    pub(super) supply: Option<OwnedFd>,
     /// Whether a mount that shows the cgroup is among the steps that are yet to come.
     pub(super) cgroup_is_due: bool,
     /// What the next mount of cgroups shows.
@@ -65,9 +66,9 @@ pub(crate) fn open_network() -> Result<OwnedFd> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(sources: Vec<Option<OwnedFd>>, failpoint: &'a str) -> Self {
+    pub(super) fn new(failpoint: &'a str) -> Self {
         Walk {
-            sources,
+            supply: None,
             cgroup_is_due: false,
             cgroup_view: None,
             failpoint,
@@ -86,9 +87,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Of a container that runs, whose root this is.
-    pub(super) fn inside(root: OwnedFd, sources: Vec<OwnedFd>) -> Self {
-        let sources = sources.into_iter().map(Some).collect();
-        Walk { root: Some(root), ..Walk::new(sources, "") }
+    pub(super) fn inside(root: OwnedFd) -> Self {
+        Walk { root: Some(root), ..Walk::new("") }
     }
 
     /// Takes one step.
@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
     /// Hooks look for the container's mounts at the place of its root, where other runtimes make them. A place that this user
     /// namespace may not reach has no such hook that could.
     fn attach_root(&mut self, place: Option<&Path>) -> Result<()> {
-        let root = self.sources.first_mut().and_then(Option::take).ok_or_else(no_root)?;
+        let root = self.supply.take().ok_or_else(no_root)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match place.map(|place| rustix::fs::open(place, flags, Mode::empty())) {
             Some(Ok(place)) => {

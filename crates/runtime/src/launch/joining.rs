@@ -2,12 +2,13 @@
 //!
 //! On v2 a process is born in its cgroup, which is made before it. A v1 cgroup is entered by the process itself. Where that has a network
 //! namespace to make, both have something to do at the same time: the process is cloned first and makes its namespaces while the caller opens
-//! what its mounts are made of; then it makes those, while the caller makes the directories of all hierarchies. It enters when it has come to
-//! the first step that needs it ([`plan::Step::needs_cgroup`]), and before anything else in a user namespace of its own.
+//! what its mounts are made of, and file systems that anybody can make ([`Plan::supplies`]); it takes them one by one and makes the mounts, while
+//! the caller makes the directories of all hierarchies. It enters when it has come to the first step that needs it
+//! ([`plan::Step::needs_cgroup`]), and before anything else in a user namespace of its own.
 
 use std::{
     fs::File,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use tinyd_core::{Result, oci};
@@ -16,9 +17,10 @@ use tinyd_sys::ns::{self, flag};
 use super::{
     Launch, View, Witness,
     cgroups::{self, Side},
-    cpu, failpoint, step,
+    cpu, failpoint,
+    sources::with_exact_modes,
+    step,
     sync::{Phase, Sync},
-    with_exact_modes,
 };
 use crate::{
     caller::Caller,
@@ -188,24 +190,22 @@ impl<'a> Joining<'a> {
         Ok(Entry::Made { tasks: self.cgroup.procs(), views })
     }
 
-    /// Gives the first process, `pid`, what it makes its mounts of, which `open` opens; makes what waits, lets it in, and gives it the views.
+    /// Has `supply` give the first process, `pid`, what its mounts are made of; makes what waits, lets it in, and gives it the views.
     ///
     /// # Errors
-    /// As [`Cgroup::create`] and `open`; the process is the caller's to end then.
+    /// As [`Cgroup::create`] and `supply`; the process is the caller's to end then.
     pub(super) fn let_in(
         &mut self,
         pid: i32,
         plan: &Plan,
         sync: &mut Sync,
-        open: impl FnOnce() -> Result<Vec<Option<OwnedFd>>>,
+        supply: impl FnOnce(&mut Sync) -> Result<()>,
     ) -> Result<()> {
         if !self.waits {
             return Ok(());
         }
         let is_sent = self.others.take().is_some_and(|others| others.send_away(pid));
-        let sources = open()?;
-        let given: Vec<BorrowedFd<'_>> = sources.iter().flatten().map(AsFd::as_fd).collect();
-        sync.say(Phase::Cgroup, b"", &given)?;
+        supply(sync)?;
         self.make()?;
         self.fail_if_made()?;
         if self.cgroup.procs().is_empty() {

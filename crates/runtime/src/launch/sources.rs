@@ -18,10 +18,17 @@ use tinyd_sys::{
     ns::{self, Proc},
 };
 
-use super::{ids, step};
-use crate::plan::{
-    devices::{Dev, LINKS},
-    mounts::{Idmap, Source, SourceKind},
+use super::{
+    ids, step,
+    sync::{Phase, Sync},
+};
+use crate::{
+    init,
+    plan::{
+        Plan, Supply,
+        devices::{Dev, LINKS},
+        mounts::{Idmap, Source, SourceKind},
+    },
 };
 
 /// What sources are opened with.
@@ -35,6 +42,51 @@ pub(crate) struct Context<'a> {
     pub(crate) proc: &'a Proc,
     /// The container's user namespace, once it exists.
     pub(crate) userns: Option<BorrowedFd<'a>>,
+}
+
+/// Opens every source that does not wait for the container's user namespace; the others are left out.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_early(
+    plan: &Plan,
+    context: Context<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Option<OwnedFd>>> {
+    let mut open = |source: &Source| open(source, context, warnings);
+    let sources = plan.sources.iter();
+    with_exact_modes(|| {
+        sources.map(|source| (!source.waits_for_ids()).then(|| open(source)).transpose()).collect()
+    })
+}
+
+/// Makes what steps take, and hands it to the first process one by one, which takes the first while the others are made.
+///
+/// # Errors
+/// As [`open`]; what the process has said when it has ended.
+pub(super) fn hand_over(
+    plan: &Plan,
+    context: Context<'_>,
+    warnings: &mut Vec<String>,
+    sync: &mut Sync,
+) -> Result<()> {
+    let make = |supply| match supply {
+        Supply::Source(at) => match plan.sources.get(at) {
+            Some(source) => open(source, context, warnings),
+            None => Err(init::impossible("a source of no plan")),
+        },
+        Supply::Fs(mount) => init::file_system(mount),
+    };
+    let mut made = plan.supplies().map(make);
+    with_exact_modes(|| made.try_for_each(|made| sync.say(Phase::Cgroup, b"", &[made?.as_fd()])))
+}
+
+/// What is made meanwhile has its mode, whatever the umask is.
+pub(super) fn with_exact_modes<T>(make: impl FnOnce() -> T) -> T {
+    let umask = rustix::process::umask(Mode::empty());
+    let made = make();
+    rustix::process::umask(umask);
+    made
 }
 
 /// Opens a source.
@@ -287,6 +339,7 @@ fn aufs(branches: &str) -> Result<OwnedFd> {
 
 /// A tmpfs with device nodes, made here since a user namespace cannot make any.
 fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> tinyd_sys::Result<OwnedFd> {
+    use tinyd_sys::Ask;
     let context = FsContext::open("tmpfs")?;
     context.set("source", "tmpfs")?;
     for (key, value) in data {
@@ -301,8 +354,12 @@ fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> ti
         make_parents(root.as_fd(), name, dev.owner)?;
         fs::make_node(root.as_fd(), name, node)?;
     }
+    for name in &dev.places {
+        rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755))
+            .ask(format_args!("mkdirat({name:?})"))?;
+        fs::chown(root.as_fd(), name, dev.owner.0, dev.owner.1)?;
+    }
     for (name, target) in LINKS {
-        use tinyd_sys::Ask;
         rustix::fs::symlinkat(target, &root, name).ask(format_args!("symlinkat({target:?}, {name:?})"))?;
         fs::chown(root.as_fd(), Path::new(name), dev.owner.0, dev.owner.1)?;
     }

@@ -32,7 +32,7 @@ const FAILED: u8 = 0xff;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
-    /// Child, where its gate is open: here is a socket of its network. Caller: here is what mounts are made of; then, the cgroup is made, and here are its `tasks` files; then what is seen of it.
+    /// Child, where its gate is open: here is a socket of its network. Caller: here is what mounts are made of, one by one; then, the cgroup is made, and here are its `tasks` files; then what is seen of it.
     Cgroup = 0,
     /// Caller: ids are mapped; here are the mounts that needed that.
     Mapped = 1,

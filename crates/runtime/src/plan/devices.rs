@@ -13,11 +13,24 @@ use super::namespaces::IdMaps;
 pub struct Dev {
     /// Nodes by name, below /dev.
     pub nodes: Vec<(PathBuf, Node)>,
+    /// Directories by name, for file systems that are mounted there.
+    pub places: Vec<PathBuf>,
     /// The host's number of the container's root, who owns the rest.
     pub owner: (u32, u32),
 }
 
 impl Dev {
+    /// Has a directory for a file system that is mounted at `destination`, where that is one of its own.
+    pub(super) fn add_place(&mut self, destination: &Path) {
+        let Ok(name) = destination.strip_prefix("/dev") else { return };
+        let is_taken = self.nodes.iter().any(|(node, _)| node.starts_with(name))
+            || LINKS.iter().any(|(link, _)| Path::new(link) == name)
+            || self.places.iter().any(|place| place == name);
+        if name.components().count() == 1 && !is_taken {
+            self.places.push(name.to_owned());
+        }
+    }
+
     /// Has empty files in the places of its nodes, for mounts of the host's.
     pub(super) fn become_places(&mut self) {
         for (_, node) in self.nodes.iter_mut().filter(|(_, node)| node.kind != FileType::Fifo) {
@@ -61,7 +74,7 @@ pub fn plan(devices: &[oci::Device], ids: Option<&IdMaps>) -> Result<Dev> {
             nodes.push((name, node));
         }
     }
-    Ok(Dev { nodes, owner })
+    Ok(Dev { nodes, places: Vec::new(), owner })
 }
 
 /// Reads those that are elsewhere: where they are named, their absolute path, and the node, whose owners are the container's numbers.
@@ -163,6 +176,17 @@ mod tests {
     fn the_hosts_ptmx_does_not_take_the_place_of_the_containers() {
         let dev = plan(&[device("/dev/ptmx")], None).unwrap();
         assert!(dev.nodes.iter().all(|(name, _)| name != Path::new("ptmx")));
+    }
+
+    #[test]
+    fn a_place_is_made_once_and_for_nothing_that_is_there() {
+        let mut dev = plan(&[device("/dev/snd/timer")], None).unwrap();
+        for destination in
+            ["/dev/shm", "/dev/shm", "/dev/snd", "/dev/null", "/dev/fd", "/dev/a/b", "/dev", "/srv"]
+        {
+            dev.add_place(Path::new(destination));
+        }
+        assert_eq!(dev.places, [Path::new("shm")]);
     }
 
     #[test]

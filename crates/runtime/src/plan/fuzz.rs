@@ -9,7 +9,7 @@ use tinyd_core::{Error, Kind, json, oci, wire};
 use tinyd_sys::{mount::Attr, ns::flag};
 
 use super::{
-    Context, Plan, Step,
+    Context, Plan, Step, Supply,
     mounts::{self, Mount, Source, SourceKind, What, may_cover_proc},
     namespaces::Namespaces,
     options::{self, Options},
@@ -96,6 +96,16 @@ fn stays_inside(plan: &Plan, no_pivot: bool) {
     assert!(!plan.process.args.is_empty() && plan.process.cwd.is_absolute());
     assert!(i32::try_from(plan.process.uid).is_ok() && i32::try_from(plan.process.gid).is_ok());
     sources_are_the_hosts(&plan.sources);
+    each_source_is_taken_once(plan);
+}
+
+/// Its maker hands what steps take over in their order, and the first process takes it so.
+fn each_source_is_taken_once(plan: &Plan) {
+    let supplies = plan.steps.iter().filter_map(|step| plan.supply(step));
+    let mut taken: Vec<usize> =
+        supplies.filter_map(|supply| if let Supply::Source(at) = supply { Some(at) } else { None }).collect();
+    taken.sort_unstable();
+    assert!(taken.into_iter().eq(0..plan.sources.len()), "{plan:?}");
 }
 
 fn is_clean(path: &Path) -> bool {

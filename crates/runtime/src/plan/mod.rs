@@ -59,6 +59,26 @@ impl Plan {
         self.steps.contains(&Step::Network) && !self.steps.iter().any(Step::sees_lo)
     }
 
+    /// What a step takes that its process need not make.
+    pub(crate) fn supply<'a>(&self, step: &'a Step) -> Option<Supply<'a>> {
+        if let Step::Root { .. } = step {
+            return Some(Supply::Source(0));
+        }
+        let Step::Mount(mount) = step else { return None };
+        if let What::Source(at) = mount.what {
+            return Some(Supply::Source(at));
+        }
+        let is_anybodys = mount.is_anybodys() && !self.namespaces.has(flag::USER);
+        is_anybodys.then_some(Supply::Fs(mount))
+    }
+
+    /// What all steps take so, in their order, but for what waits until ids are mapped.
+    pub(crate) fn supplies(&self) -> impl Iterator<Item = Supply<'_>> {
+        let waits = |at: &usize| self.sources.get(*at).is_some_and(Source::waits_for_ids);
+        let supplies = self.steps.iter().filter_map(|step| self.supply(step));
+        supplies.filter(move |supply| !matches!(supply, Supply::Source(at) if waits(at)))
+    }
+
     /// Whether one of its mounts shows something below the host's cgroups, which may be the container's own.
     pub(crate) fn shows_hosts_cgroups(&self) -> bool {
         self.sources.iter().any(|source| {
@@ -66,6 +86,15 @@ impl Plan {
             path.to_bytes().starts_with(b"/sys/fs/cgroup/")
         })
     }
+}
+
+/// What a step takes that its process need not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supply<'a> {
+    /// The source of this index.
+    Source(usize),
+    /// The file system of this mount.
+    Fs(&'a Mount),
 }
 
 /// One thing that the child does on the way to its root.
@@ -420,6 +449,47 @@ mod tests {
         assert!(at(&|step| *step == Step::Mask("/proc/kcore".into())) < view);
         assert!(at(&|step| *step == Step::Pivot) < view);
         assert!(plan.lo_can_wait() && !plan.shows_hosts_cgroups());
+    }
+
+    #[test]
+    fn what_others_can_make_is_listed_as_steps_take_it() {
+        let mut spec = spec();
+        let mount = |kind: &str, destination: &str, options: &[&str]| oci::Mount {
+            kind: Some(kind.to_owned()),
+            source: Some("/host".to_owned()),
+            destination: destination.to_owned(),
+            options: options.iter().map(|word| (*word).to_owned()).collect(),
+            ..oci::Mount::default()
+        };
+        spec.mounts = vec![
+            mount("proc", "/proc", &[]),
+            mount("tmpfs", "/dev", &[]),
+            mount("devpts", "/dev/pts", &[]),
+            mount("bind", "/srv", &[]),
+            mount("tmpfs", "/etc", &["tmpcopyup"]),
+            mount("tmpfs", "/dev/copy", &["tmpcopyup"]),
+            mount("tmpfs", "/dev/shm", &[]),
+        ];
+        let listed = |spec: &oci::Spec| {
+            let plan = plan(spec, context()).unwrap();
+            let listed: Vec<String> = plan
+                .supplies()
+                .map(|supply| match supply {
+                    Supply::Source(at) => format!("{at}"),
+                    Supply::Fs(mount) => mount.destination.display().to_string(),
+                })
+                .collect();
+            let SourceKind::Dev { dev, .. } = &plan.sources[1].what else { panic!("{:?}", plan.sources) };
+            assert_eq!(dev.places, ["pts", "shm"].map(PathBuf::from));
+            listed
+        };
+        assert_eq!(listed(&spec), ["0", "1", "/dev/pts", "2", "/dev/shm"]);
+        // They would belong to another user namespace.
+        let linux = spec.linux.as_mut().unwrap();
+        linux.namespaces.push(oci::Namespace { kind: oci::NamespaceKind::User, path: None });
+        let all = vec![oci::IdMapping { container_id: 0, host_id: 100_000, size: 65_536 }];
+        (linux.uid_mappings, linux.gid_mappings) = (all.clone(), all);
+        assert_eq!(listed(&spec), ["0", "1", "2"]);
     }
 
     #[test]

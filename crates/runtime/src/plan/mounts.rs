@@ -116,6 +116,14 @@ pub struct Mount {
     pub what: What,
 }
 
+impl Mount {
+    /// Whether it is of a new file system that belongs to none of the container's namespaces, unless that has users of its own: whoever makes
+    /// it makes the same.
+    pub(crate) fn is_anybodys(&self) -> bool {
+        matches!(&self.what, What::Fs { kind, copy_up: false, .. } if ["tmpfs", "devpts"].contains(&kind.as_str()))
+    }
+}
+
 /// What the child mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
@@ -215,6 +223,9 @@ pub fn plan(mounts: &[oci::Mount], context: Context<'_>, sources: &mut Vec<Sourc
     for (at, mount) in mounts.iter().enumerate() {
         let mount = one(&format!("mounts[{at}]"), mount, context, sources)?;
         let is_dev = matches!(sources.last(), Some(Source { what: SourceKind::Dev { .. }, .. }));
+        if let (What::Fs { copy_up: false, .. }, Some(dev)) = (&mount.what, last_dev(sources)) {
+            dev.add_place(&mount.destination);
+        }
         planned.push(mount);
         if is_dev {
             planned.extend(bound_devices(context, sources)?);
@@ -224,6 +235,17 @@ pub fn plan(mounts: &[oci::Mount], context: Context<'_>, sources: &mut Vec<Sourc
         planned.push(device(&field, path, node, context, sources)?);
     }
     Ok(planned)
+}
+
+/// The /dev that later mounts may lie in.
+fn last_dev(sources: &mut [Source]) -> Option<&mut Dev> {
+    sources.iter_mut().rev().find_map(|source| match &mut source.what {
+        SourceKind::Dev { dev, .. } => Some(dev),
+        SourceKind::Root { .. }
+        | SourceKind::Path { .. }
+        | SourceKind::Queues { .. }
+        | SourceKind::Device { .. } => None,
+    })
 }
 
 /// Has a read-only /dev be writable until everything is in it that the runtime puts there; what makes it read-only then.

@@ -27,7 +27,7 @@ impl Bundle {
 #[test]
 fn mounts_are_made_while_the_cgroup_is() {
     let bundle = Bundle::new("meanwhile-order").args(&["true"]);
-    let set = "clone3,unshare,move_mount,pivot_root,mkdir,mkdirat,write,ioctl,open,renameat2,rename";
+    let set = "clone3,unshare,fsopen,move_mount,pivot_root,mkdir,mkdirat,write,ioctl,open,renameat2,rename";
     let lines = bundle.lines_of_run(set, &["-f"]);
     let own = format!("tinyrun-{}", bundle.id);
     let at = |what: &str, is: &dyn Fn(&str) -> bool| {
@@ -63,6 +63,9 @@ fn mounts_are_made_while_the_cgroup_is() {
         (last(&mounts), at("hierarchy", &|line| mounts(line) && line.contains("\"memory\"")));
     assert!(shown > last(&enters) && caller(shown) != caller(clone), "{lines:#?}");
     assert!(caller(puts_on) == caller(clone) || puts_on > last(&enters), "{lines:#?}");
+    // What belongs to none of the namespaces is made by the caller.
+    let makes = |kind: &str| caller(at(kind, &|line| line.contains(&format!("fsopen(\"{kind}\""))));
+    assert_eq!((makes("devpts"), makes("mqueue") == makes("devpts")), (caller(clone), false), "{lines:#?}");
     // The caller brings lo up.
     let lo = at("lo", &|line| line.contains("SIOCSIFFLAGS"));
     assert!(entered.min(lo) > last_cgroup && caller(lo) == caller(clone), "{lines:#?}");
@@ -139,9 +142,15 @@ fn a_link_to_its_cgroup_can_be_the_working_directory() {
 #[test]
 fn a_container_whose_maker_was_killed_early_is_told_of() {
     let bundle = Bundle::new("meanwhile-killed").args(&["true"]);
-    // At the first cgroup, after two tries at the record's directory; not its child, which makes directories too.
-    let lines = bundle.lines_of_run("mkdirat", &["-e", "inject=mkdirat:signal=KILL:when=3"]);
-    assert!(lines[2].contains("/sys/fs/cgroup") && lines[2].contains(&bundle.id), "{lines:#?}");
+    // At the first cgroup. Not its child, which makes directories too.
+    let is_first = |line: &String| line.contains("/sys/fs/cgroup") && line.contains(&bundle.id);
+    // Where records are is made by the first one.
+    bundle.run().says("");
+    let lines = bundle.lines_of_run("mkdirat", &[]);
+    let at = lines.iter().position(is_first).unwrap_or_else(|| panic!("no cgroup: {lines:#?}"));
+    let kill = format!("inject=mkdirat:signal=KILL:when={}", at + 1);
+    let lines = bundle.lines_of_run("mkdirat", &["-e", &kill]);
+    assert!(lines.get(at).is_some_and(is_first), "{lines:#?}");
     let listed = bundle.tinyrun(&["list", "-q"]);
     listed.says(&bundle.id);
     let listed = bundle.tinyrun(&["list", "-f", "json"]);
