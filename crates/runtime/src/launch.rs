@@ -29,7 +29,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::Mode;
 use tinyd_core::{Error, Kind, Result, error::chain, oci, wire};
 use tinyd_sys::{
     creds,

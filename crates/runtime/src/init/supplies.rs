@@ -27,7 +27,7 @@ impl<'a> Supplies<'a> {
         Supplies { plan, sources, made: VecDeque::new(), coming: Vec::new().into_iter() }
     }
 
-    /// All come with [`Phase::Cgroup`], as [`Plan::supplies`] lists them.
+    /// What [`Plan::supplies`] lists comes with [`Phase::Cgroup`], one by one.
     pub(crate) fn coming(plan: &'a Plan) -> Self {
         let sources = plan.sources.iter().map(|_| None).collect();
         let coming = plan.supplies().collect::<Vec<_>>().into_iter();

@@ -53,14 +53,21 @@ pub(super) fn open_early(
     context: Context<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Option<OwnedFd>>> {
-    let mut open = |source: &Source| open(source, context, warnings);
-    let sources = plan.sources.iter();
-    with_exact_modes(|| {
-        sources.map(|source| (!source.waits_for_ids()).then(|| open(source)).transpose()).collect()
-    })
+    with_exact_modes(|| open_some(plan, context, warnings, |source| !source.waits_for_ids()))
 }
 
-/// Makes what steps take, and hands it to the first process one by one, which takes the first while the others are made.
+fn open_some(
+    plan: &Plan,
+    context: Context<'_>,
+    warnings: &mut Vec<String>,
+    is_wanted: impl Fn(&Source) -> bool,
+) -> Result<Vec<Option<OwnedFd>>> {
+    let mut open = |source| open(source, context, warnings);
+    plan.sources.iter().map(|source| is_wanted(source).then(|| open(source)).transpose()).collect()
+}
+
+/// Makes what steps take, and hands it to the first process one by one, which takes the first while the others are made. What the host may
+/// not have is opened before: nothing is made in the root then.
 ///
 /// # Errors
 /// As [`open`]; what the process has said when it has ended.
@@ -70,15 +77,19 @@ pub(super) fn hand_over(
     warnings: &mut Vec<String>,
     sync: &mut Sync,
 ) -> Result<()> {
-    let make = |supply| match supply {
-        Supply::Source(at) => match plan.sources.get(at) {
-            Some(source) => open(source, context, warnings),
-            None => Err(init::impossible("a source of no plan")),
-        },
-        Supply::Fs(mount) => init::file_system(mount),
-    };
-    let mut made = plan.supplies().map(make);
-    with_exact_modes(|| made.try_for_each(|made| sync.say(Phase::Cgroup, b"", &[made?.as_fd()])))
+    with_exact_modes(|| {
+        let is_the_hosts = |source: &Source| !source.waits_for_ids() && !source.is_new();
+        let mut there = open_some(plan, context, warnings, is_the_hosts)?;
+        let mut make = |supply| match supply {
+            Supply::Source(at) => match (there.get_mut(at).and_then(Option::take), plan.sources.get(at)) {
+                (Some(source), _) => Ok(source),
+                (None, Some(source)) => open(source, context, warnings),
+                (None, None) => Err(init::impossible("a source of no plan")),
+            },
+            Supply::Fs(mount) => init::file_system(mount),
+        };
+        plan.supplies().try_for_each(|supply| sync.say(Phase::Cgroup, b"", &[make(supply)?.as_fd()]))
+    })
 }
 
 /// What is made meanwhile has its mode, whatever the umask is.

@@ -121,7 +121,7 @@ impl Sync {
         Sync { socket, last: None, patience: None }
     }
 
-    /// From here on no word is waited for longer than this.
+    /// From here on no word is waited for longer than this, and neither is room for one.
     pub fn wait_at_most(&mut self, patience: Duration) {
         self.patience = Some(patience);
     }
@@ -166,7 +166,16 @@ impl Sync {
         }
         let kind = [kind];
         let parts = [IoSlice::new(&kind), IoSlice::new(body)];
-        match rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL) {
+        let patient = if self.patience.is_some() { SendFlags::DONTWAIT } else { SendFlags::empty() };
+        let mut send =
+            || rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL | patient);
+        let mut sent = send();
+        if sent == Err(Errno::AGAIN) && self.patience.is_some() {
+            // What was said before fills all the room that there is for it.
+            self.wait_for(PollFlags::OUT, "took nothing")?;
+            sent = send();
+        }
+        match sent {
             Ok(_) => Ok(()),
             // Only who is gone has said its last: of one that still listens there is nothing to wait for.
             Err(error @ (Errno::PIPE | Errno::CONNRESET)) => Err(self.cause(kernel("sendmsg(sync)", &error))),
@@ -205,7 +214,7 @@ impl Sync {
     /// # Errors
     /// The kernel's refusal; a phase out of order; nothing within the time of [`Sync::wait_at_most`].
     pub fn hear(&mut self) -> Result<Heard> {
-        self.wait()?;
+        self.wait_for(PollFlags::IN, "said nothing")?;
         let mut bytes = vec![0; BYTES_MAX + 1];
         let (len, fds) = self.receive(&mut bytes)?;
         bytes.truncate(len);
@@ -230,14 +239,15 @@ impl Sync {
         let _ = self.is_there(PollFlags::empty());
     }
 
-    fn wait(&self) -> Result<()> {
+    /// Waits until there is something to hear, or room to say something; `missing` is what the other side did meanwhile where there is not.
+    fn wait_for(&self, what: PollFlags, missing: &str) -> Result<()> {
         let Some(patience) = self.patience else { return Ok(()) };
-        if self.is_there(PollFlags::IN).map_err(|error| kernel("poll(sync)", &error))? {
+        if self.is_there(what).map_err(|error| kernel("poll(sync)", &error))? {
             return Ok(());
         }
         let last = self.last.map_or_else(|| "nothing".to_owned(), |phase| format!("{phase:?}"));
         let secs = patience.as_secs();
-        let message = format!("the process said nothing for {secs} seconds; the last word was {last}");
+        let message = format!("the process {missing} for {secs} seconds; the last word was {last}");
         Err(Error::new(Kind::Internal, message))
     }
 
@@ -369,6 +379,24 @@ mod tests {
         ours.wait_at_most(Duration::from_millis(10));
         let error = ours.hear_phase(Phase::Ready).unwrap_err();
         assert!(error.message().contains("the last word was Mapped"), "{error}");
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_one_who_takes_nothing() {
+        let (mut ours, mut theirs) = Sync::pair().unwrap();
+        ours.wait_at_most(Duration::from_millis(10));
+        let mut said = (0..100_000).map(|_| ours.say(Phase::Mapped, b"x", &[]));
+        let error = said.find_map(Result::err).unwrap();
+        assert!(error.message().contains("took nothing for"), "{error}");
+        // As soon as there is room.
+        ours.wait_at_most(Duration::from_secs(1000));
+        std::thread::scope(|scope| {
+            let said = scope.spawn(|| ours.say(Phase::Ready, b"", &[]));
+            while !said.is_finished() {
+                theirs.hear().unwrap();
+            }
+            said.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Source {
     pub(crate) fn waits_for_ids(&self) -> bool {
         matches!(self.idmap, Idmap::Container { .. })
     }
+
+    /// Whether it is made anew, of nothing that the host might not have.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.what, SourceKind::Dev { .. })
+    }
 }
 
 /// What a [`Source`] is a mount of.
@@ -118,9 +123,10 @@ pub struct Mount {
 
 impl Mount {
     /// Whether it is of a new file system that belongs to none of the container's namespaces, unless that has users of its own: whoever makes
-    /// it makes the same.
+    /// it makes the same. A devpts is none such: one that is made in the machine's first mount namespace may give out the terminals that are
+    /// kept for the host (`kernel.pty.reserve`; fs/devpts/inode.c).
     pub(crate) fn is_anybodys(&self) -> bool {
-        matches!(&self.what, What::Fs { kind, copy_up: false, .. } if ["tmpfs", "devpts"].contains(&kind.as_str()))
+        matches!(&self.what, What::Fs { kind, copy_up: false, .. } if kind == "tmpfs")
     }
 }
 

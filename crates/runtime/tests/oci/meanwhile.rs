@@ -63,12 +63,37 @@ fn mounts_are_made_while_the_cgroup_is() {
         (last(&mounts), at("hierarchy", &|line| mounts(line) && line.contains("\"memory\"")));
     assert!(shown > last(&enters) && caller(shown) != caller(clone), "{lines:#?}");
     assert!(caller(puts_on) == caller(clone) || puts_on > last(&enters), "{lines:#?}");
-    // What belongs to none of the namespaces is made by the caller.
-    let makes = |kind: &str| caller(at(kind, &|line| line.contains(&format!("fsopen(\"{kind}\""))));
-    assert_eq!((makes("devpts"), makes("mqueue") == makes("devpts")), (caller(clone), false), "{lines:#?}");
+    // What belongs to none of the namespaces is made by the caller. A devpts does: whoever makes one among the host's mounts makes one that
+    // can take the terminals that are kept for the host.
+    let makers = |kind: &str| {
+        let opened = format!("fsopen(\"{kind}\"");
+        let lines = (0..lines.len()).filter(|line| lines[*line].contains(&opened));
+        lines.map(|line| caller(line) == caller(clone)).collect::<Vec<_>>()
+    };
+    assert_eq!((makers("devpts"), makers("mqueue")), (vec![false], vec![false]), "{lines:#?}");
+    // /dev, /dev/shm, what lies below hierarchies; what paths are covered with.
+    assert_eq!(makers("tmpfs").iter().filter(|is_caller| **is_caller).count(), 3, "{lines:#?}");
     // The caller brings lo up.
     let lo = at("lo", &|line| line.contains("SIOCSIFFLAGS"));
     assert!(entered.min(lo) > last_cgroup && caller(lo) == caller(clone), "{lines:#?}");
+}
+
+#[test]
+fn nothing_is_made_in_the_root_when_the_host_does_not_have_a_source() {
+    let mut bundle = Bundle::new("meanwhile-missing").args(&["true"]);
+    let dir = bundle.dir.to_str().unwrap().to_owned();
+    let bind =
+        |place: &str, source: &str| json!({ "destination": place, "source": source, "options": ["bind"] });
+    // Before what is seen of the cgroup, which is waited for.
+    let mounts = bundle.spec["mounts"].as_array_mut().unwrap();
+    mounts.splice(..0, [bind("/made", &dir), bind("/x", "/nonexistent")]);
+    bundle.write();
+    // However long that takes to be seen: open_tree of the program itself, of the root, of what is there, of what is not.
+    let delay = "inject=open_tree:delay_enter=200000:when=4";
+    let tracer = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=open_tree", "-e", delay];
+    bundle.tinyrun_in(&tracer, &["run", "-b", &dir, &bundle.id]).fails(1, "/nonexistent does not exist");
+    assert!(!bundle.rootfs("made").exists());
+    bundle.assert_clean();
 }
 
 /// What belongs to a user namespace waits for its ids, also where others are made meanwhile.
