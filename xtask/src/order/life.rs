@@ -88,7 +88,11 @@ impl Life {
         for (from, to) in [
             ("\"terminal\": true", "\"terminal\": false".to_owned()),
             ("\"sh\"", format!("\"{program}\"")),
-            ("\"resources\": {", filter + "\"resources\": { \"memory\": { \"limit\": 104857600 }, \"pids\": { \"limit\": 1000 }, \"cpu\": { \"quota\": 100000, \"period\": 100000 },"),
+            (
+                "\"resources\": {",
+                filter
+                    + "\"resources\": { \"memory\": { \"limit\": 104857600 }, \"pids\": { \"limit\": 1000 }, \"cpu\": { \"quota\": 100000, \"period\": 100000 },",
+            ),
         ] {
             if !text.contains(from) {
                 bail!("the configuration of `tinyrun spec` has no {from}");
