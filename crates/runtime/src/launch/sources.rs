@@ -350,7 +350,6 @@ fn aufs(branches: &str) -> Result<OwnedFd> {
 
 /// A tmpfs with device nodes, made here since a user namespace cannot make any.
 fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> tinyd_sys::Result<OwnedFd> {
-    use tinyd_sys::Ask;
     let context = FsContext::open("tmpfs")?;
     context.set("source", "tmpfs")?;
     for (key, value) in data {
@@ -366,11 +365,13 @@ fn make_dev(dev: &Dev, data: &[(String, Option<String>)], attributes: u64) -> ti
         fs::make_node(root.as_fd(), name, node)?;
     }
     for name in &dev.places {
-        rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755))
-            .ask(format_args!("mkdirat({name:?})"))?;
-        fs::chown(root.as_fd(), name, dev.owner.0, dev.owner.1)?;
+        // Whoever mounts there makes it where it is missing, and tells why it cannot be.
+        if rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755)).is_ok() {
+            fs::chown(root.as_fd(), name, dev.owner.0, dev.owner.1)?;
+        }
     }
     for (name, target) in LINKS {
+        use tinyd_sys::Ask;
         rustix::fs::symlinkat(target, &root, name).ask(format_args!("symlinkat({target:?}, {name:?})"))?;
         fs::chown(root.as_fd(), Path::new(name), dev.owner.0, dev.owner.1)?;
     }

@@ -10,6 +10,16 @@ use serde_json::{Value, json};
 
 use crate::driver::Bundle;
 
+/// It was an error of /dev, whose maker makes such places.
+#[test]
+fn a_place_in_dev_that_cannot_be_made_is_told_of_its_mount() {
+    let place = format!("/dev/{}", "x".repeat(300));
+    let bundle = Bundle::new("mounts-place").args(&["true"]).mount(&place, "tmpfs", "tmpfs", &[]);
+    let at = bundle.spec["mounts"].as_array().unwrap().len() - 1;
+    bundle.run().fails(1, &format!("mounts[{at}] ({place}): "));
+    bundle.assert_clean();
+}
+
 #[test]
 fn files_and_directories_are_mounted_and_their_places_made() {
     let bundle = Bundle::new("bind");
