@@ -2,4 +2,7 @@
 
 #![no_main]
 
+#[global_allocator]
+static HEAP: tinyd_sys::heap::Heap = tinyd_sys::heap::Heap;
+
 tinyd_sys::plain_main!(tinyd_runtime::cli::main);

@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod creds;
 pub mod datagram;
 pub mod fs;
+pub mod heap;
 pub mod memory;
 pub mod mount;
 pub mod netlink;

@@ -17,7 +17,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions},
 };
 
-use crate::{Ask, Error, Result};
+use crate::{Ask, Error, Result, heap};
 
 /// `CLONE_INTO_CGROUP`; libc 0.2 defines it as 0.
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -75,8 +75,12 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(Error::last(format_args!("clone3({:#x})", args.flags))),
-        0 => Ok(Forked::Child),
+        0 => {
+            heap::part();
+            Ok(Forked::Child)
+        }
         pid => {
+            heap::part();
             // SAFETY: clone3 succeeded with CLONE_PIDFD, so it stored a new descriptor (close-on-exec) that nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Forked::Parent { pid: i32::try_from(pid).unwrap_or(-1), pidfd })

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use tinyd_core::{Error, Kind, Result, json, oci, time::unix_nanos, wire};
-use tinyd_sys::fs;
+use tinyd_sys::{fs, heap};
 
 use super::{
     console,
@@ -89,6 +89,7 @@ pub(super) struct Bundle {
 /// # Errors
 /// What is wrong with bundle or host; nothing of the container is left.
 pub fn create(root: &Root, id: &str, options: &CreateOptions) -> Result<Vec<String>> {
+    heap::begin();
     let place = root.place(id)?;
     let mut bundle = Bundle::read(options)?;
     let wants_terminal = bundle.wants_terminal();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tinyd_core::{Error, Kind, Result, json, oci, oci::Status};
-use tinyd_sys::{process, tty};
+use tinyd_sys::{heap, process, tty};
 
 use super::{
     console::{self, Proxy},
@@ -67,6 +67,7 @@ pub struct ExecOptions {
 /// # Errors
 /// `WrongState` unless the container runs; what kept the program from being executed.
 pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String])) -> Result<u8> {
+    heap::begin();
     let place = root.place(id)?;
     // In a paused container it waits for `resume`, which has to get through.
     let lock = if options.ignore_paused { None } else { Some(place.lock()?) };
@@ -123,6 +124,8 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
     }
     write_pid_file(options.pid_file.as_deref(), running.pid)?;
     let Some(signals) = signals else { return Ok(0) };
+    // It may run for years.
+    heap::end();
     let stdin = std::io::stdin();
     let master = running.terminal.filter(|_| options.console_socket.is_none());
     let _raw = master.as_ref().and_then(|_| tty::Raw::enter(&stdin).ok());

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags};
 use tinyd_core::{Error, Kind, Result, oci, wire::Seccomp};
-use tinyd_sys::{process, tty};
+use tinyd_sys::{heap, process, tty};
 
 use super::{
     console::{self, Proxy},
@@ -42,6 +42,7 @@ pub struct RunOptions {
 /// # Errors
 /// What kept it from running; nothing of it is left then.
 pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) -> Result<u8> {
+    heap::begin();
     let (place, options, detach) = (root.place(id)?, &run.create, run.detach);
     let mut bundle = Bundle::read(options)?;
     let terminal = bundle.wants_terminal();
@@ -84,6 +85,8 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
         .map_err(|error| prepared.cause(error))
         .and_then(|()| Notify::open(&place.dir))
         .and_then(|notify| prepared.execute().map(|()| notify));
+    // It may run for years.
+    heap::end();
     // Before the hooks that come now: what they ask of the container would wait for them.
     lock.release();
     let started = started.and_then(|notify| prepared.poststart().map(|()| notify));
