@@ -10,7 +10,7 @@ use std::{
     ptr::{self, NonNull},
     sync::atomic::{
         AtomicBool, AtomicPtr, AtomicUsize,
-        Ordering::{AcqRel, Acquire, Relaxed},
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
 };
 
@@ -85,6 +85,8 @@ unsafe impl GlobalAlloc for Heap {
         if !new.is_null() {
             // SAFETY: the old block has that many bytes, the new one has more, and was free, so that they do not overlap.
             unsafe { ptr::copy_nonoverlapping(block, new, layout.size()) };
+            // Where the new one is the system's, the old one may be the last.
+            ARENA.resize(at, layout.size(), 0);
         }
         new
     }
@@ -135,24 +137,26 @@ impl Arena {
         {
             return;
         }
-        self.open.store(true, Relaxed);
+        // Who sees it open sees where it is.
+        self.open.store(true, Release);
     }
 
     fn part(&self) {
         if !self.open.load(Relaxed) {
             return;
         }
-        // There is one thread (a fork wants that).
-        self.taken.store(self.taken.load(Relaxed).next_multiple_of(PAGE), Relaxed);
+        // What was given back lies in pages that both sides have, too.
+        let fresh = self.used.load(Relaxed).next_multiple_of(PAGE);
+        self.taken.fetch_max(fresh, AcqRel);
     }
 
     /// A block, unless the arena is not open or has no room for it.
     fn take(&self, layout: Layout) -> Option<Taken> {
         // The beginning is at a page, and no more than that.
-        if !self.open.load(Relaxed) || layout.align() > PAGE {
+        if !self.open.load(Acquire) || layout.align() > PAGE {
             return None;
         }
-        let base = self.base.load(Acquire);
+        let base = self.base.load(Relaxed);
         let mut taken = self.taken.load(Acquire);
         loop {
             let at = taken.checked_next_multiple_of(layout.align())?;
@@ -256,7 +260,9 @@ mod tests {
     #[test]
     fn each_side_of_a_fork_goes_on_in_a_page_of_its_own() {
         let arena = opened();
-        arena.take(of(1, 1)).unwrap();
+        let block = arena.take(of(2, 1)).unwrap();
+        // A page that was used is one that both sides have, whether it is taken or not.
+        assert!(arena.resize(arena.offset(block.block.as_ptr()).unwrap(), 2, 0));
         arena.part();
         assert_eq!(arena.offset(arena.take(of(1, 1)).unwrap().block.as_ptr()), Some(PAGE));
         arena.take(of(SIZE - PAGE - 1, 1)).unwrap();
