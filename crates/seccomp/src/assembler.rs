@@ -11,7 +11,7 @@ use tinyd_sys::seccomp::Insn;
 
 use super::{
     arch::{Arch, X32_BIT},
-    verdicts::{Case, Condition, RETURN_KILL_PROCESS, Return, Step, Verdict, Verdicts},
+    verdicts::{Case, Condition, RETURN_KILL_PROCESS, Return, Ruling, Rulings, Step, Verdict, Verdicts},
 };
 
 const LOAD: u16 = 0x20;
@@ -41,31 +41,43 @@ type Label = usize;
 const FOLLOWED: u32 = 512;
 
 /// A program in the making, last instruction first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Assembler<'a> {
+    rulings: &'a Rulings,
     reversed: Vec<Insn>,
     /// Where each value is returned, the last one written.
     returns: Vec<(Return, Label)>,
     /// Where more is looked at than the number: calls with the same rules share it.
-    leaves: Vec<(Outcome<'a>, Label)>,
+    leaves: Vec<(Outcome, Label)>,
 }
 
 /// What a search ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome<'a> {
-    /// A verdict, where arguments are 64 bits wide or 32.
-    Of { wide: bool, verdict: &'a Verdict },
+enum Outcome {
+    /// A verdict, where arguments are 64 bits wide or 32; not wide where that is all the same.
+    Of { wide: bool, verdict: Verdict },
     /// One for x86_64, and one for the same number of x32.
-    Either { x86_64: &'a Verdict, x32: &'a Verdict },
+    Either { x86_64: Verdict, x32: Verdict },
 }
 
 /// What happens to this number and those after it, up to the next one's.
-type Search<'a> = (u32, Outcome<'a>);
+type Search = (u32, Outcome);
 
-/// Consecutive parts of a search, each with its place: how far numbers in it are to be from the tree's root comes of that.
-type Placed<'s, 'a> = (u32, &'s [Search<'a>]);
+/// Where one of the consecutive parts of a search begins: its place, of which comes how far numbers in it are to be from the tree's root; its
+/// first step.
+type Part = (u32, u32);
 
 impl<'a> Assembler<'a> {
+    pub(super) fn new(rulings: &'a Rulings) -> Self {
+        // As much as a profile such as docker's takes, so that nothing moves.
+        Assembler {
+            rulings,
+            reversed: Vec::with_capacity(256),
+            returns: Vec::with_capacity(8),
+            leaves: Vec::with_capacity(16),
+        }
+    }
+
     /// The program, first instruction first.
     pub(super) fn finish(mut self) -> Vec<Insn> {
         self.reversed.reverse();
@@ -73,10 +85,9 @@ impl<'a> Assembler<'a> {
     }
 
     /// Writes the search of an architecture; not of x32, whose numbers are x86_64's.
-    pub(super) fn verdicts(&mut self, arch: Arch, verdicts: &'a Verdicts) -> Label {
-        let wide = arch.wide();
-        let steps: Vec<_> =
-            verdicts.0.iter().map(|(from, verdict)| (*from, Outcome::Of { wide, verdict })).collect();
+    pub(super) fn verdicts(&mut self, arch: Arch, verdicts: &Verdicts) -> Label {
+        let steps = verdicts.0.iter().map(|(from, verdict)| (*from, self.of(arch, *verdict)));
+        let steps: Vec<_> = steps.collect();
         let mut root = self.search(&steps);
         if arch == Arch::X86_64 {
             let kill = self.returned(RETURN_KILL_PROCESS);
@@ -87,8 +98,8 @@ impl<'a> Assembler<'a> {
     }
 
     /// Writes the search of x86_64 and x32 together: what a number means to the one it mostly means to the other.
-    pub(super) fn x86_64_and_x32(&mut self, x86_64: &'a Verdicts, x32: &'a Verdicts) -> Label {
-        let root = self.search(&side_by_side(&x86_64.0, &x32.0));
+    pub(super) fn x86_64_and_x32(&mut self, x86_64: &Verdicts, x32: &Verdicts) -> Label {
+        let root = self.search(&self.side_by_side(&x86_64.0, &x32.0));
         let root = self.and(!X32_BIT, root);
         self.load(DATA_NR, root)
     }
@@ -102,34 +113,66 @@ impl<'a> Assembler<'a> {
         self.load(DATA_ARCH, next);
     }
 
-    /// Searches the number in the accumulator.
-    fn search(&mut self, steps: &[Search<'a>]) -> Label {
-        // Each number has the same weight, and each part that of one number.
-        let place = |(index, part): (usize, _)| (from(part).min(FOLLOWED) + index as u32, part);
-        let parts: Vec<_> = parts(steps).into_iter().enumerate().map(place).collect();
-        self.tree(&parts, FOLLOWED + parts.len() as u32)
+    fn of(&self, arch: Arch, verdict: Verdict) -> Outcome {
+        Outcome::Of { wide: arch.wide() && !self.rulings.is_of_any_width(verdict), verdict }
     }
 
-    /// Searches the number among `parts`, which start at or below it and end before the place `end`.
-    fn tree(&mut self, parts: &[Placed<'_, 'a>], end: u32) -> Label {
+    /// The steps of x86_64 and those of x32 without x32's bit, as one search.
+    fn side_by_side(&self, x86_64: &[Step], x32: &[Step]) -> Vec<Search> {
+        let mut both = Vec::with_capacity(x86_64.len() + x32.len());
+        // x32's steps begin below its first number.
+        let first = x32.partition_point(|(from, _)| *from <= X32_BIT).saturating_sub(1);
+        let (mut left, mut right) = (x86_64, x32.get(first..).unwrap_or_default());
+        let mut from = 0;
+        while let ([(_, one), ..], [(_, other), ..]) = (left, right) {
+            let outcome = if one == other && self.rulings.is_of_any_width(*one) {
+                Outcome::Of { wide: false, verdict: *one }
+            } else {
+                Outcome::Either { x86_64: *one, x32: *other }
+            };
+            if both.last().is_none_or(|(_, last)| *last != outcome) {
+                both.push((from, outcome));
+            }
+            let next_left = left.get(1).map(|(next, _)| *next);
+            let next_right = right.get(1).map(|(next, _)| next - X32_BIT);
+            let Some(next) = next_left.into_iter().chain(next_right).min() else { break };
+            from = next;
+            if next_left == Some(next) {
+                left = &left[1..];
+            }
+            if next_right == Some(next) {
+                right = &right[1..];
+            }
+        }
+        both
+    }
+
+    /// Searches the number in the accumulator.
+    fn search(&mut self, steps: &[Search]) -> Label {
+        let parts = parts(steps);
+        self.tree(steps, &parts, (FOLLOWED + parts.len() as u32, steps.len() as u32))
+    }
+
+    /// Searches the number among `parts`, which start at or below it and end before `end`.
+    fn tree(&mut self, steps: &[Search], parts: &[Part], end: Part) -> Label {
         match parts {
             [] => self.returned(RETURN_KILL_PROCESS),
-            [(_, part)] => self.part(part),
+            [(_, first)] => self.part(&steps[*first as usize..end.1 as usize]),
             [(start, _), rest @ ..] => {
-                let middle = start + (end - start) / 2;
+                let middle = start + (end.0 - start) / 2;
                 let split = 1 + rest.partition_point(|(place, _)| *place < middle).min(rest.len() - 1);
                 let (low, high) = parts.split_at(split);
-                let (place, first) = high[0];
+                let first = high[0];
                 // A leaf that only returns is shared where it is in reach, and must be looked up after the other half is written.
-                let above = self.tree(high, end);
-                let below = self.tree(low, place);
-                self.branch(JUMP_GREATER_EQUAL, from(first), above, below)
+                let above = self.tree(steps, high, end);
+                let below = self.tree(steps, low, first);
+                self.branch(JUMP_GREATER_EQUAL, steps[first.1 as usize].0, above, below)
             }
         }
     }
 
     /// Asks for each single number of a part.
-    fn part(&mut self, part: &[Search<'a>]) -> Label {
+    fn part(&mut self, part: &[Search]) -> Label {
         let mut next = self.leaf(part[0].1);
         for (number, outcome) in part.iter().skip(1).step_by(2) {
             let single = self.leaf(*outcome);
@@ -138,8 +181,10 @@ impl<'a> Assembler<'a> {
         next
     }
 
-    fn leaf(&mut self, outcome: Outcome<'a>) -> Label {
-        if let Outcome::Of { verdict: Verdict::Always(value), .. } = outcome {
+    fn leaf(&mut self, outcome: Outcome) -> Label {
+        if let Outcome::Of { verdict, .. } = outcome
+            && let Ruling::Always(value) = self.rulings.of(verdict)
+        {
             return self.returned(*value);
         }
         let known = self.leaves.iter().position(|(known, _)| *known == outcome);
@@ -152,8 +197,8 @@ impl<'a> Assembler<'a> {
         let label = match outcome {
             Outcome::Of { wide, verdict } => self.verdict(wide, verdict),
             Outcome::Either { x86_64, x32 } => {
-                let x32 = self.leaf(Outcome::Of { wide: Arch::X32.wide(), verdict: x32 });
-                let x86_64 = self.leaf(Outcome::Of { wide: Arch::X86_64.wide(), verdict: x86_64 });
+                let x32 = self.leaf(self.of(Arch::X32, x32));
+                let x86_64 = self.leaf(self.of(Arch::X86_64, x86_64));
                 let test = self.branch(JUMP_GREATER_EQUAL, X32_BIT, x32, x86_64);
                 self.load(DATA_NR, test)
             }
@@ -165,11 +210,18 @@ impl<'a> Assembler<'a> {
         label
     }
 
-    fn verdict(&mut self, wide: bool, verdict: &Verdict) -> Label {
-        match verdict {
-            Verdict::Always(value) => self.returned(*value),
-            Verdict::ByArguments(all) => {
-                let (cases, otherwise) = &**all;
+    fn verdict(&mut self, wide: bool, verdict: Verdict) -> Label {
+        match self.rulings.of(verdict) {
+            Ruling::Always(value) => self.returned(*value),
+            Ruling::ByArguments(cases, otherwise) => {
+                if let Some(question) = only_question(cases).filter(|_| wide) {
+                    // Behind the high half, which is the same for all, it is what it is where there is none.
+                    let low = self.leaf(Outcome::Of { wide: false, verdict });
+                    let otherwise = self.returned(*otherwise);
+                    let compare = Compare { wide, index: u32::from(question.index), value: question.value };
+                    let high = self.branch(JUMP_EQUAL, compare.high(), low, otherwise);
+                    return self.load(compare.high_at(), high);
+                }
                 let otherwise = self.returned(*otherwise);
                 cases.chunk_by(is_one_question).rev().fold(otherwise, |next, cases| match cases {
                     [case] => self.case(wide, case, next),
@@ -246,7 +298,7 @@ impl<'a> Assembler<'a> {
         let low = self.branch(JUMP_EQUAL, value as u32, yes, no);
         let low = self.and(mask.low(), low);
         let low = self.load(mask.low_at(), low);
-        if !mask.wide {
+        if !mask.wide || (mask.high() == 0 && value >> 32 == 0) {
             return low;
         }
         let high = self.branch(JUMP_EQUAL, (value >> 32) as u32, low, no);
@@ -324,6 +376,13 @@ impl<'a> Assembler<'a> {
     }
 }
 
+/// What all cases ask for, where they are one question.
+fn only_question(cases: &[Case]) -> Option<&Condition> {
+    let (first, rest) = cases.split_first()?;
+    let is_one = is_one_question(first, first) && rest.iter().all(|case| is_one_question(first, case));
+    first.conditions.first().filter(|_| is_one)
+}
+
 /// Whether two cases ask the same argument for a value, and the values' high halves are the same.
 fn is_one_question(one: &Case, other: &Case) -> bool {
     match (&one.conditions[..], &other.conditions[..]) {
@@ -336,58 +395,21 @@ fn is_one_question(one: &Case, other: &Case) -> bool {
     }
 }
 
-/// The steps of x86_64 and those of x32 without x32's bit, as one search.
-fn side_by_side<'a>(x86_64: &'a [Step], x32: &'a [Step]) -> Vec<Search<'a>> {
-    let mut both = Vec::with_capacity(x86_64.len() + x32.len());
-    // x32's steps begin below its first number.
-    let first = x32.partition_point(|(from, _)| *from <= X32_BIT).saturating_sub(1);
-    let (mut left, mut right) = (x86_64, x32.get(first..).unwrap_or_default());
-    let mut from = 0;
-    while let ([(_, one), ..], [(_, other), ..]) = (left, right) {
-        let outcome = match (one, other) {
-            (Verdict::Always(value), Verdict::Always(same)) if value == same => {
-                Outcome::Of { wide: true, verdict: one }
-            }
-            _ => Outcome::Either { x86_64: one, x32: other },
-        };
-        if both.last().is_none_or(|(_, last)| *last != outcome) {
-            both.push((from, outcome));
-        }
-        let next_left = left.get(1).map(|(next, _)| *next);
-        let next_right = right.get(1).map(|(next, _)| next - X32_BIT);
-        let Some(next) = next_left.into_iter().chain(next_right).min() else { break };
-        from = next;
-        if next_left == Some(next) {
-            left = &left[1..];
-        }
-        if next_right == Some(next) {
-            right = &right[1..];
-        }
-    }
-    both
-}
-
-/// The first number of a part.
-fn from(part: &[Search<'_>]) -> u32 {
-    part.first().map_or(0, |(from, _)| *from)
-}
-
-/// A search in parts that have one outcome but for a few single numbers: every second step of a part is one. Asking for a number takes
-/// one instruction where leaving it out of an interval takes two.
-fn parts<'s, 'a>(steps: &'s [Search<'a>]) -> Vec<&'s [Search<'a>]> {
+/// The parts of a search that have one outcome but for a few single numbers: every second step of a part is one. Asking for a number takes
+/// one instruction where leaving it out of an interval takes two. Each number has the same weight, and each part that of one number.
+fn parts(steps: &[Search]) -> Vec<Part> {
     /// More would make the way to the part's own outcome long.
     const SINGLES: usize = 3;
-    let is_single = |three: &&[Search<'_>]| match three {
+    let is_single = |three: &&[Search]| match three {
         [before, single, after] => before.1 == after.1 && after.0 - single.0 == 1,
         _ => false,
     };
-    let mut parts = Vec::new();
-    let mut rest = steps;
-    while !rest.is_empty() {
-        let singles = rest.windows(3).step_by(2).take(SINGLES).take_while(is_single).count();
-        let (part, after) = rest.split_at(1 + 2 * singles);
-        parts.push(part);
-        rest = after;
+    let mut parts = Vec::with_capacity(steps.len());
+    let mut first = 0;
+    while let Some((from, _)) = steps.get(first) {
+        let singles = steps[first..].windows(3).step_by(2).take(SINGLES).take_while(is_single).count();
+        parts.push((from.min(&FOLLOWED) + parts.len() as u32, first as u32));
+        first += 1 + 2 * singles;
     }
     parts
 }

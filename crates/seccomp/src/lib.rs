@@ -32,7 +32,7 @@ use tinyd_sys::{
 };
 #[cfg(any(test, feature = "fuzz"))]
 use verdicts::FLAGS;
-use verdicts::{Policy, Verdicts};
+use verdicts::{Policy, Rulings, Verdicts};
 
 /// The words for architectures that are filtered, for `features`.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
@@ -122,9 +122,11 @@ pub fn filter(which: &wire::Seccomp, bounding: CapSet) -> Result<Option<Filter>>
 pub fn compile(profile: &oci::Seccomp) -> Result<Filter> {
     let policy = Policy::read(profile)?;
     let archs = Arch::listed(&profile.architectures)?;
-    let verdicts: Vec<_> = archs.into_iter().map(|arch| (arch, Verdicts::of(&policy, arch))).collect();
+    let mut rulings = Rulings::default();
+    let of = |arch| (arch, Verdicts::of(&policy, arch, &mut rulings));
+    let verdicts: Vec<_> = archs.into_iter().map(of).collect();
     let x32 = verdicts.iter().find(|(arch, _)| *arch == Arch::X32).map(|(_, x32)| x32);
-    let mut assembler = Assembler::default();
+    let mut assembler = Assembler::new(&rulings);
     let mut searches = Vec::with_capacity(verdicts.len());
     for (arch, verdicts) in &verdicts {
         let search = match (arch, x32) {

@@ -29,6 +29,13 @@ pub(super) struct Condition {
     pub value_two: u64,
 }
 
+impl Condition {
+    /// Whether the argument's high half does not matter.
+    pub(super) fn is_about_low_half(&self) -> bool {
+        self.op == Op::MaskedEqual && self.value >> 32 == 0 && self.value_two >> 32 == 0
+    }
+}
+
 /// An alternative: what is returned when all conditions hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Case {
@@ -67,8 +74,10 @@ impl Policy {
         if default == Action::Notify {
             return Err(bad("defaultAction", "SCMP_ACT_NOTIFY would ask about its own supervisor's calls"));
         }
-        let rules = profile.syscalls.iter().enumerate();
-        let rules = rules.map(|(index, rule)| Rule::read(index, rule)).collect::<Result<Vec<_>>>()?;
+        let mut rules = Vec::with_capacity(profile.syscalls.len());
+        for (index, rule) in profile.syscalls.iter().enumerate() {
+            rules.push(Rule::read(index, rule)?);
+        }
         let mut policy = Policy {
             flags: flags(profile)?,
             default: return_of(default, profile.default_errno_ret)
@@ -198,13 +207,48 @@ fn at(field: &str, error: &Error) -> Error {
     bad(field, error.message())
 }
 
-/// What happens to a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+/// What happens to a call: one of [`Rulings`], in which equal ones are the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict(u16);
+
+/// All that happens to calls. Hundreds of steps share a few of them: each page that a step takes is one that is cleared while a container
+/// starts.
+#[derive(Debug, Default)]
+pub(super) struct Rulings(Vec<Ruling>);
+
+/// What happens.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
     /// This.
     Always(Return),
     /// The first case that holds, else the last value.
-    ByArguments(Box<(Vec<Case>, Return)>),
+    ByArguments(Vec<Case>, Return),
+}
+
+impl Rulings {
+    fn verdict(&mut self, ruling: Ruling) -> Verdict {
+        let known = self.0.iter().position(|known| *known == ruling);
+        let at = known.unwrap_or_else(|| {
+            self.0.push(ruling);
+            self.0.len() - 1
+        });
+        // There are not as many calls on all architectures together.
+        Verdict(at as u16)
+    }
+
+    pub(super) fn of(&self, verdict: Verdict) -> &Ruling {
+        &self.0[usize::from(verdict.0)]
+    }
+
+    /// Whether it is the same where arguments are 64 bits wide and where they are 32.
+    pub(super) fn is_of_any_width(&self, verdict: Verdict) -> bool {
+        match self.of(verdict) {
+            Ruling::Always(_) => true,
+            Ruling::ByArguments(cases, _) => {
+                cases.iter().flat_map(|case| &case.conditions).all(Condition::is_about_low_half)
+            }
+        }
+    }
 }
 
 /// What happens to this number and those after it, up to the next step's.
@@ -216,7 +260,7 @@ pub(super) struct Verdicts(pub Vec<Step>);
 
 impl Verdicts {
     /// Applies a policy to an architecture.
-    pub(super) fn of(policy: &Policy, arch: Arch) -> Verdicts {
+    pub(super) fn of(policy: &Policy, arch: Arch, rulings: &mut Rulings) -> Verdicts {
         let mut steps = Vec::with_capacity(128);
         // The first number that nothing has been said of, and what the last step always returns.
         let (mut open, mut last) = (0, None);
@@ -239,16 +283,16 @@ impl Verdicts {
             let plain = policy.plain(&rules);
             if number > open || plain.is_none() || plain != last {
                 if number > open {
-                    push(&mut steps, open, Verdict::Always(policy.default));
+                    push(&mut steps, open, rulings.verdict(Ruling::Always(policy.default)));
                 }
-                push(&mut steps, number, policy.verdict(&rules));
+                push(&mut steps, number, rulings.verdict(policy.ruling(&rules)));
                 last = plain;
             }
             open = number + 1;
             rules.clear();
         }
         let beyond = if policy.strict && open > 0 { RETURN_ENOSYS } else { policy.default };
-        push(&mut steps, open, Verdict::Always(beyond));
+        push(&mut steps, open, rulings.verdict(Ruling::Always(beyond)));
         Verdicts(steps)
     }
 }
@@ -315,18 +359,14 @@ impl Policy {
     }
 
     /// What happens to a call that these rules name.
-    fn verdict(&self, rules: &[usize]) -> Verdict {
+    fn ruling(&self, rules: &[usize]) -> Ruling {
         // A rule that says what happens anyway says nothing (runc leaves it out): it does not hide rules with arguments.
         let rules = || rules.iter().map(|rule| &self.rules[*rule]).filter(|rule| rule.then != self.default);
         if let Some(rule) = rules().find(|rule| rule.cases.is_empty()) {
-            return Verdict::Always(rule.then);
+            return Ruling::Always(rule.then);
         }
         let cases: Vec<Case> = rules().flat_map(|rule| rule.cases.iter().cloned()).collect();
-        if cases.is_empty() {
-            Verdict::Always(self.default)
-        } else {
-            Verdict::ByArguments(Box::new((cases, self.default)))
-        }
+        if cases.is_empty() { Ruling::Always(self.default) } else { Ruling::ByArguments(cases, self.default) }
     }
 }
 

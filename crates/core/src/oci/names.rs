@@ -11,35 +11,46 @@ use serde::{
 /// A list of names, in order.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Names {
+    /// Each name behind its length, which is two characters: one block that only grows stays where it is, and two that grow in turn
+    /// would leave copies behind.
     text: String,
-    /// Where each name ends in the text.
-    ends: Vec<u32>,
+    count: usize,
 }
+
+/// A length is written in digits of this base: characters that exist, and that are one byte where names are as short as they are.
+const BASE: usize = 0x4000;
 
 impl Names {
     /// Each name.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let ends = self.ends.iter().map(|end| *end as usize);
-        let starts = [0].into_iter().chain(ends.clone());
-        starts.zip(ends).map(|(start, end)| self.text.get(start..end).unwrap_or_default())
+        let mut rest = self.text.as_str();
+        std::iter::from_fn(move || {
+            let mut digits = rest.chars();
+            let length = digits.next()? as usize * BASE + digits.next()? as usize;
+            let (name, after) = digits.as_str().split_at_checked(length)?;
+            rest = after;
+            Some(name)
+        })
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.count
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.count == 0
     }
 
     fn push(&mut self, name: &str) {
+        // No document is so long that there is no such character.
+        let digit = |value: usize| u32::try_from(value).ok().and_then(char::from_u32).unwrap_or('\0');
+        self.text.extend([digit(name.len() / BASE), digit(name.len() % BASE)]);
         self.text.push_str(name);
-        // No document is that long.
-        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+        self.count += 1;
     }
 }
 
@@ -87,6 +98,7 @@ impl<'de> Visitor<'de> for Reader {
         while let Some(Name(name)) = list.next_element()? {
             names.push(&name);
         }
+        names.text.shrink_to_fit();
         Ok(names)
     }
 }
@@ -110,5 +122,8 @@ mod tests {
         // Not the same text in other pieces.
         assert_ne!(names, ["a", "b", "c"].into_iter().collect());
         assert!(serde_json::from_str::<Names>(r#"["a",7]"#).is_err());
+        // Lengths of which one, the other, or both digits are more than a byte, and what looks like one.
+        let long = [127, 128, BASE - 1, BASE, 3 * BASE + 7].map(|length| "\0".repeat(length));
+        assert!(long.iter().collect::<Names>().iter().eq(&long));
     }
 }
