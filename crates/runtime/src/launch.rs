@@ -160,12 +160,12 @@ impl<'a> Gate<'a> {
 
 /// Somebody who writes down what comes of a container while it is made.
 pub trait Witness: Debug {
-    /// Is told before anything is made that would outlast this process: a cgroup. The first process may be there already; without its cgroup
-    /// it ends when this one does.
+    /// Is told before anything is made that would outlast this process: a cgroup. Where the `first` process is there already, it is
+    /// seen with that; without its cgroup it ends when this one does.
     ///
     /// # Errors
     /// What keeps it from that: the container does not come about then.
-    fn begin(&self) -> Result<()>;
+    fn begin(&self, first: Option<i32>) -> Result<()>;
 
     /// Is told after that, and when the first process has all that is made for it, if it is there already: what can wait until then.
     ///
@@ -173,7 +173,7 @@ pub trait Witness: Debug {
     /// What keeps it from that: the container does not come about then.
     fn go_on(&self) -> Result<()>;
 
-    /// Sees it, as the host counts.
+    /// Sees it, as the host counts, unless it has.
     ///
     /// # Errors
     /// What kept it from that: the container does not come about then.

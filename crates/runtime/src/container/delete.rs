@@ -101,14 +101,15 @@ fn require_nothing_left(place: &Place, unreadable: &Error) -> Result<()> {
 }
 
 /// Whether what is in its cgroup is the container's. While it is being created its record names a cgroup that it may yet be refused,
-/// because it is that of another container, which has a process.
-fn owns_cgroup(root: &Root, place: &Place, record: &Record) -> Result<bool> {
-    if record.process.is_some() || record.cgroup.is_empty() {
+/// because it is that of another container, which has made it.
+pub(super) fn owns_cgroup(root: &Root, place: &Place, record: &Record) -> Result<bool> {
+    if place.has_made_cgroup(record) || record.cgroup.is_empty() {
         return Ok(true);
     }
     let is_anothers = |id: &String| {
-        let other = root.place(id).and_then(|other| other.read());
-        *id != place.id && other.is_ok_and(|other| other.process.is_some() && other.cgroup == record.cgroup)
+        let Ok(other) = root.place(id) else { return false };
+        let has_it = |its: Record| its.cgroup == record.cgroup && other.has_made_cgroup(&its);
+        *id != place.id && other.read().is_ok_and(has_it)
     };
     Ok(!root.ids()?.iter().any(is_anothers))
 }
@@ -121,7 +122,9 @@ fn remove(place: &Place, seen: &Seen, owns_cgroup: bool) -> Result<()> {
         // Whoever created it was killed before it could say which process waits. In a cgroup it is found; without one it is asked.
         let _ = place.open_gate().and_then(launch::leave_through);
     }
-    if let Some(first) = seen.pidfd.as_ref().filter(|_| seen.record.manager == CgroupManager::Disabled) {
+    // While it is being created it may not have come to its cgroup.
+    let is_elsewhere = seen.record.manager == CgroupManager::Disabled || seen.status == Status::Creating;
+    if let Some(first) = seen.pidfd.as_ref().filter(|_| is_elsewhere) {
         process::kill_and_reap(first.as_fd());
     }
     let cgroup = match seen.record.open_cgroup() {

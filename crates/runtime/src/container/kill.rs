@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use tinyd_core::{Kind, Result, oci::Status};
 use tinyd_sys::process;
 
-use super::{record::Record, root::Root, state::observe};
+use super::{delete::owns_cgroup, record::Record, root::Root, state::observe};
 use crate::{cgroup::CgroupManager, launch::step};
 
 /// Sends signal `number` to the first process, or to every process.
@@ -13,10 +13,13 @@ use crate::{cgroup::CgroupManager, launch::step};
 /// # Errors
 /// `WrongState` when it has ended (and not all were meant).
 pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
-    let seen = observe(&root.place(id)?)?;
+    let place = root.place(id)?;
+    let seen = observe(&place)?;
     // Without a cgroup nobody but the first process is known.
     if all && seen.record.manager != CgroupManager::Disabled {
-        return kill_all(&seen.record, number);
+        // What is in one that is another's is not its own.
+        let is_its_own = owns_cgroup(root, &place, &seen.record)?;
+        return if is_its_own { kill_all(&seen.record, number) } else { Ok(()) };
     }
     match (seen.status, &seen.pidfd) {
         (Status::Created | Status::Running | Status::Paused, Some(pidfd)) => {

@@ -70,8 +70,12 @@ pub fn list(root: &Root, whole: bool) -> Result<(Vec<Listed>, Vec<String>)> {
 pub(super) fn listed(place: &Place, seen: Seen, users: &str, whole: bool) -> Result<Listed> {
     let spec = match whole.then(|| place.spec()) {
         None => oci::Spec::default(),
-        // It is kept when so much of the container is made that its first process is known.
-        Some(Err(error)) if error.kind() == Kind::NotFound && seen.record.process.is_none() => {
+        // It is kept when the container is made but for its program; one that is being deleted has no record either.
+        Some(Err(error))
+            if error.kind() == Kind::NotFound
+                && !place.has_made_cgroup(&seen.record)
+                && place.read().is_ok() =>
+        {
             oci::Spec::default()
         }
         Some(spec) => spec?,

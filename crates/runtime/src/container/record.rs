@@ -40,7 +40,8 @@ pub(super) struct Record {
     pub(super) unit: Option<Unit>,
     /// Its first process; none while it is being created and nobody knows it yet.
     pub(super) process: Option<Init>,
-    /// Whether that was written down before the container was made: it is being created until its program is executed.
+    /// Whether that was written down before the container was made: it is being created until its program is executed, and its cgroup may
+    /// be another's until its configuration is kept.
     #[serde(default)]
     pub(super) ahead: bool,
     /// When it was created, in nanoseconds since the epoch.
@@ -77,7 +78,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Takes the id, locks it, and writes the first record: from here on `delete` finds everything that may come. Without the configuration
-    /// that is a cgroup and a process; [`Place::keep_config`] is due before anything else is made.
+    /// that is a process and a cgroup; [`Place::keep_config`] is due then, before the program is let go.
     ///
     /// # Errors
     /// `AlreadyExists` when it is taken.
@@ -105,6 +106,11 @@ impl Place {
     /// The call that the kernel refused.
     pub(super) fn keep_config(&self, config: &[u8]) -> Result<()> {
         fs::write_atomic_volatile(&self.dir.join(CONFIG), config).map_err(step("keep the configuration"))
+    }
+
+    /// Whether the container of this record has come so far that its cgroup was made for it, and is no other's of the same name.
+    pub(super) fn has_made_cgroup(&self, record: &Record) -> bool {
+        record.process.is_some() && (!record.ahead || self.dir.join(CONFIG).exists())
     }
 
     /// Looks whether the id is taken. Only [`Place::claim`] takes it.

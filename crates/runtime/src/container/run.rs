@@ -1,7 +1,7 @@
 //! `run`: create, start, wait, delete. In the foreground signals are handed on and the exit status is the container's.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -59,13 +59,18 @@ pub fn run(root: &Root, id: &str, run: &RunOptions, warn: impl Fn(&[String])) ->
     }
     let claimed = first_record(&place, &bundle, options)?;
     let is_open = only_records(&bundle, options);
-    let recorder =
-        Recorder { place: &place, claimed: &claimed, config: &bundle.bytes, lock: OnceCell::new() };
+    let recorder = Recorder {
+        place: &place,
+        claimed: &claimed,
+        config: &bundle.bytes,
+        lock: OnceCell::new(),
+        has_seen: Cell::new(false),
+    };
     if is_open {
         // Whether it is free is known when it is taken; one that is not is no reason to try.
         place.require_free()?;
     } else {
-        recorder.claim(Some(&bundle.bytes))?;
+        recorder.claim(recorder.claimed, Some(&bundle.bytes))?;
     }
     let stdio = if terminal { Ok(Stdio::Terminal) } else { console::inherited() };
     let notify = notify::prepare(&place.dir, &mut bundle.spec);
@@ -145,14 +150,21 @@ struct Recorder<'a> {
     config: &'a [u8],
     /// Once it is claimed.
     lock: OnceCell<Lock>,
+    /// Whether it was claimed with who executes the program.
+    has_seen: Cell<bool>,
 }
 
 impl Recorder<'_> {
-    fn claim(&self, config: Option<&[u8]>) -> Result<()> {
-        let lock = self.place.claim(self.claimed, config)?;
+    fn claim(&self, record: &Record, config: Option<&[u8]>) -> Result<()> {
+        let lock = self.place.claim(record, config)?;
         // It is claimed once.
         let _ = self.lock.set(lock);
         Ok(())
+    }
+
+    /// The record with who executes the program.
+    fn seen(&self, pid: i32) -> Result<Record> {
+        Ok(Record { process: Some(Init::of(pid)?), ahead: true, ..self.claimed.clone() })
     }
 
     /// Gives the id back, if it was had. What to tell.
@@ -170,8 +182,12 @@ impl Recorder<'_> {
 }
 
 impl Witness for Recorder<'_> {
-    fn begin(&self) -> Result<()> {
-        self.claim(None)
+    fn begin(&self, first: Option<i32>) -> Result<()> {
+        // Of one that has ended it is told why when it is heard, and not that it has.
+        match first.and_then(|pid| self.seen(pid).ok()) {
+            Some(seen) => self.claim(&seen, None).map(|()| self.has_seen.set(true)),
+            None => self.claim(self.claimed, None),
+        }
     }
 
     fn go_on(&self) -> Result<()> {
@@ -179,7 +195,7 @@ impl Witness for Recorder<'_> {
     }
 
     fn see(&self, pid: i32) -> Result<()> {
-        self.place.write(&Record { process: Some(Init::of(pid)?), ahead: true, ..self.claimed.clone() })
+        if self.has_seen.get() { Ok(()) } else { self.place.write(&self.seen(pid)?) }
     }
 }
 

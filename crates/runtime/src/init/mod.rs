@@ -243,7 +243,7 @@ impl Child<'_> {
             self.entry.set_views(views_from_inside(self.plan, cgroup)?);
         }
         let mut late = self.plan.namespaces.late();
-        if let Entry::Coming = self.entry {
+        if let Entry::Coming { .. } = self.entry {
             late &= !flag::CGROUP;
         }
         self.make_namespaces(late)

@@ -128,13 +128,14 @@ impl<'a> Joining<'a> {
             warnings: Vec::new(),
         };
         if !waits {
-            joining.make()?;
+            joining.make(None)?;
         }
         Ok(joining)
     }
 
-    fn make(&mut self) -> Result<()> {
-        self.wanted.witness.map_or(Ok(()), Witness::begin)?;
+    /// Makes the cgroup; the `first` process is there already where it waits.
+    fn make(&mut self, first: Option<i32>) -> Result<()> {
+        self.wanted.witness.map_or(Ok(()), |witness| witness.begin(first))?;
         if !self.waits {
             self.wanted.witness.map_or(Ok(()), Witness::go_on)?;
         }
@@ -183,7 +184,7 @@ impl<'a> Joining<'a> {
     /// The kernel's refusal.
     pub(super) fn entry(&self, plan: &Plan, opens_inside: bool) -> Result<Entry<'_>> {
         if self.waits {
-            return Ok(Entry::Coming);
+            return Ok(Entry::Coming { devices: None });
         }
         let count = if opens_inside { 0 } else { views_in(plan).count() };
         let views = (0..count).map(|_| cgroups::open(&self.cgroup, Side::Caller)).collect::<Result<_>>()?;
@@ -206,7 +207,7 @@ impl<'a> Joining<'a> {
         }
         let is_sent = self.others.take().is_some_and(|others| others.send_away(pid));
         supply(sync)?;
-        self.make()?;
+        self.make(Some(pid))?;
         self.fail_if_made()?;
         if self.cgroup.procs().is_empty() {
             // It would run without its limits.
@@ -224,6 +225,7 @@ impl<'a> Joining<'a> {
             sync.say(Phase::Cgroup, &told, &trees)?;
         }
         if self.wanted.witness.is_some() && plan.lo_can_wait() {
+            // It may have done so itself, where it had to wait: then there is nothing to do.
             let (_, devices) = sync.hear_phase(Phase::Cgroup)?;
             let devices = devices.first().ok_or_else(|| init::impossible("a network without a socket"))?;
             init::bring_lo_up(devices.as_fd())?;
@@ -248,21 +250,24 @@ pub(crate) enum Entry<'a> {
         views: Vec<View>,
     },
     /// It is made meanwhile. With [`Phase::Cgroup`] come what mounts are made of, its `tasks` files, then one view for each mount of it.
-    Coming,
+    Coming {
+        /// A socket of the network whose `lo` is brought up by whoever of the two comes to it first.
+        devices: Option<OwnedFd>,
+    },
     /// The process is in it. The views come, or have come.
     Within,
 }
 
 impl Entry<'_> {
     /// What the process begins with: it enters a cgroup that is made, and makes its namespaces meanwhile where it is not: its network's socket. Where its
-    /// gate `is_open` it leaves it to its caller to bring `lo` up, who has time for that before it may go on to its program.
+    /// gate `is_open` it leaves it to its caller to bring `lo` up before it may go on to its program, unless it has time for that itself.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(crate) fn begin(&self, plan: &Plan, sync: &mut Sync, is_open: bool) -> Result<Option<OwnedFd>> {
+    pub(crate) fn begin(&mut self, plan: &Plan, sync: &mut Sync, is_open: bool) -> Result<Option<OwnedFd>> {
         match self {
             Entry::Made { tasks, .. } => init::enter_cgroup(tasks).map(|()| None),
-            Entry::Coming => {
+            Entry::Coming { devices } => {
                 ns::unshare(plan.namespaces.new & MADE_MEANWHILE & !plan.namespaces.late())
                     .map_err(step("make namespaces"))?;
                 if !(is_open && plan.lo_can_wait()) {
@@ -272,8 +277,9 @@ impl Entry<'_> {
                         .then(init::bring_up_network)
                         .transpose();
                 }
-                let devices = ns::device_socket().map_err(step("open the network"))?;
-                sync.say(Phase::Cgroup, b"", &[devices.as_fd()])?;
+                let socket = ns::device_socket().map_err(step("open the network"))?;
+                sync.say(Phase::Cgroup, b"", &[socket.as_fd()])?;
+                *devices = Some(socket);
                 init::open_network().map(Some)
             }
             Entry::Within => Ok(None),
@@ -285,7 +291,12 @@ impl Entry<'_> {
     /// # Errors
     /// The kernel's refusal; that of the caller, who could not make it.
     pub(crate) fn enter(&mut self, sync: &mut Sync) -> Result<bool> {
-        let Entry::Coming = self else { return Ok(false) };
+        let Entry::Coming { devices } = self else { return Ok(false) };
+        if let Some(devices) = devices
+            && !sync.has_word()
+        {
+            init::bring_lo_up(devices.as_fd())?;
+        }
         let (told, tasks) = sync.hear_phase(Phase::Cgroup)?;
         if told == SENT {
             cpu::be_free()?;
@@ -319,7 +330,7 @@ impl Entry<'_> {
             Entry::Made { views, .. } => {
                 views.pop().ok_or_else(|| init::impossible("a cgroup that was not opened"))
             }
-            Entry::Coming | Entry::Within => {
+            Entry::Coming { .. } | Entry::Within => {
                 let (told, trees) = sync.hear_phase(Phase::Cgroup)?;
                 View::of_told(&told, trees)
             }

@@ -90,6 +90,8 @@ pub struct Sync {
     socket: OwnedFd,
     last: Option<Phase>,
     patience: Option<Duration>,
+    /// Where a message is received; nothing before the first one.
+    bytes: Vec<u8>,
 }
 
 /// What was heard.
@@ -118,7 +120,7 @@ impl Sync {
     /// A side of a connection that exists.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Sync {
-        Sync { socket, last: None, patience: None }
+        Sync { socket, last: None, patience: None, bytes: Vec::new() }
     }
 
     /// From here on no word is waited for longer than this, and neither is room for one.
@@ -196,10 +198,9 @@ impl Sync {
     /// # Errors
     /// When that cannot be heard.
     fn last_words(&self) -> Result<Option<Error>> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut bytes = vec![0; BYTES_MAX + 1];
-        while poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0) {
-            let (len, _) = self.receive(&mut bytes)?;
+        while self.has_word() {
+            let (len, _) = receive(&self.socket, &mut bytes)?;
             match bytes.get(..len).and_then(<[u8]>::split_first) {
                 None => break,
                 Some((&FAILED, body)) => return Ok(json::read(body).ok()),
@@ -215,10 +216,12 @@ impl Sync {
     /// The kernel's refusal; a phase out of order; nothing within the time of [`Sync::wait_at_most`].
     pub fn hear(&mut self) -> Result<Heard> {
         self.wait_for(PollFlags::IN, "said nothing")?;
-        let mut bytes = vec![0; BYTES_MAX + 1];
-        let (len, fds) = self.receive(&mut bytes)?;
-        bytes.truncate(len);
-        let Some((&kind, body)) = bytes.split_first() else { return Ok(Heard::Closed) };
+        // Once for all: a new one for each word would take new pages each time (`tinyd_sys::heap`).
+        self.bytes.resize(BYTES_MAX + 1, 0);
+        let (len, fds) = receive(&self.socket, &mut self.bytes)?;
+        let Some((&kind, body)) = self.bytes.get(..len).and_then(<[u8]>::split_first) else {
+            return Ok(Heard::Closed);
+        };
         if kind == FAILED {
             let told = json::read(body);
             return Ok(Heard::Failed(
@@ -237,6 +240,12 @@ impl Sync {
     pub(super) fn wait_for_close(&self) {
         // Of a hang-up poll(2) tells unasked. Whatever else there is to tell is told when the next word is waited for.
         let _ = self.is_there(PollFlags::empty());
+    }
+
+    /// Whether there is something to hear already.
+    pub(crate) fn has_word(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits until there is something to hear, or room to say something; `missing` is what the other side did meanwhile where there is not.
@@ -263,33 +272,6 @@ impl Sync {
                 ready => return ready.map(|count| count > 0),
             }
         }
-    }
-
-    fn receive(&self, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
-        let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = loop {
-            let mut parts = [IoSliceMut::new(bytes)];
-            match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(rustix::io::Errno::INTR) => {}
-                // The other side has gone with something of ours unread. That is told once; what it had said before comes next.
-                Err(rustix::io::Errno::CONNRESET) => {}
-                done => break done.map_err(|error| kernel("recvmsg(sync)", &error))?,
-            }
-        };
-        if got.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(Error::new(
-                Kind::Exhausted,
-                "recvmsg(sync): not all descriptors that were sent can be had",
-            ));
-        }
-        let mut fds = Vec::new();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(some) = message {
-                fds.extend(some);
-            }
-        }
-        Ok((got.bytes, fds))
     }
 
     /// Checks that the other side is still there.
@@ -321,6 +303,33 @@ impl Sync {
             }
         }
     }
+}
+
+fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut parts = [IoSliceMut::new(bytes)];
+        match rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            // The other side has gone with something of ours unread. That is told once; what it had said before comes next.
+            Err(rustix::io::Errno::CONNRESET) => {}
+            done => break done.map_err(|error| kernel("recvmsg(sync)", &error))?,
+        }
+    };
+    if got.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Error::new(
+            Kind::Exhausted,
+            "recvmsg(sync): not all descriptors that were sent can be had",
+        ));
+    }
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(some) = message {
+            fds.extend(some);
+        }
+    }
+    Ok((got.bytes, fds))
 }
 
 impl AsFd for Sync {

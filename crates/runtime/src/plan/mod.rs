@@ -237,7 +237,12 @@ fn steps(
     context: Context<'_>,
     sources: &mut Vec<Source>,
 ) -> Result<Vec<Step>> {
-    let mut steps = names(spec, namespaces)?;
+    /// How many steps there are that come once.
+    const SINGLE: usize = 13;
+    // At once: what it grows out of is not had again (`tinyd_sys::heap`).
+    let lists = [linux.sysctl.len(), linux.readonly_paths.len(), linux.masked_paths.len(), spec.mounts.len()];
+    let mut steps = Vec::with_capacity(lists.iter().sum::<usize>() + SINGLE);
+    steps.extend(names(spec, namespaces)?);
     if namespaces.makes(flag::NET) {
         steps.push(Step::Network);
     }

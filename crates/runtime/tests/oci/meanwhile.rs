@@ -73,9 +73,30 @@ fn mounts_are_made_while_the_cgroup_is() {
     assert_eq!((makers("devpts"), makers("mqueue")), (vec![false], vec![false]), "{lines:#?}");
     // /dev, /dev/shm, what lies below hierarchies; what paths are covered with.
     assert_eq!(makers("tmpfs").iter().filter(|is_caller| **is_caller).count(), 3, "{lines:#?}");
-    // The caller brings lo up.
-    let lo = at("lo", &|line| line.contains("SIOCSIFFLAGS"));
-    assert!(entered.min(lo) > last_cgroup && caller(lo) == caller(clone), "{lines:#?}");
+}
+
+#[test]
+fn lo_is_brought_up_by_who_comes_to_it_first() {
+    if is_v2() {
+        return;
+    }
+    let bundle = Bundle::new("meanwhile-who").args(&["true"]);
+    let who = |late: &str, when: u32| {
+        let inject = format!("inject={late}:delay_exit=300000:when={when}");
+        let set = format!("clone3,ioctl,execve,{late}");
+        let lines = bundle.lines_of_run(&set, &["-f", "-e", &inject]);
+        let pid = |line: &String| line.split(' ').next().map(str::to_owned);
+        let caller = lines.iter().find(|line| line.contains("clone3(")).and_then(pid);
+        let is_of_lo = |line: &&String| line.contains("SIOCSIFFLAGS") && !line.contains("resumed");
+        let who: Vec<_> = lines.iter().filter(is_of_lo).map(|line| pid(line) == caller).collect();
+        let executed = lines.iter().rposition(|line| line.contains("execve(\"/bin/true\"")).unwrap();
+        let up = lines.iter().position(|line| line.contains("SIOCSIFFLAGS")).unwrap();
+        assert!(up < executed, "{lines:#?}");
+        who
+    };
+    // The first process, while hierarchies are still made: its caller only finds that it is up. The caller, for whom it has not to wait.
+    assert_eq!(who("mkdirat", 8), [false, true]);
+    assert_eq!(who("unshare", 1), [true]);
 }
 
 #[test]
@@ -163,19 +184,45 @@ fn a_link_to_its_cgroup_can_be_the_working_directory() {
     }
 }
 
+impl Bundle {
+    /// Has `run` be killed as it is about to make the first directory of a cgroup of this name. Not its child, which makes directories too.
+    fn be_killed_before_its_cgroup(&self, cgroup: &str) {
+        let is_first = |line: &String| line.contains("/sys/fs/cgroup") && line.contains(cgroup);
+        // Where records are is made by the first one.
+        self.run().says("");
+        let lines = self.lines_of_run("mkdirat", &[]);
+        let at = lines.iter().position(is_first).unwrap_or_else(|| panic!("no cgroup: {lines:#?}"));
+        let kill = format!("inject=mkdirat:signal=KILL:when={}", at + 1);
+        let lines = self.lines_of_run("mkdirat", &["-e", &kill]);
+        assert!(lines.get(at).is_some_and(is_first), "{lines:#?}");
+    }
+}
+
+/// Its first process is written down before its cgroup is made, which another container may have.
+#[test]
+fn what_was_killed_before_its_cgroup_does_not_own_anothers() {
+    let mut bundle = Bundle::new("meanwhile-owner").args(&["true"]);
+    let (name, owner) = (format!("/tinyrun-{}", bundle.id), format!("{}-2", bundle.id));
+    bundle.spec["linux"]["cgroupsPath"] = json!(name);
+    bundle.be_killed_before_its_cgroup(&name[1..]);
+    wait_for("the end of the first process", || bundle.state()["status"] == "stopped");
+    let bundle = bundle.args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "-b", bundle.dir.to_str().unwrap(), &owner]).says("");
+    for of_the_other in [&["kill", "--all", &bundle.id, "KILL"][..], &["delete", "--force", &bundle.id]] {
+        bundle.tinyrun(of_the_other).says("");
+        let state: serde_json::Value = serde_json::from_str(&bundle.tinyrun(&["state", &owner]).out).unwrap();
+        assert_eq!(state["status"], "running", "{of_the_other:?}");
+    }
+    bundle.tinyrun(&["delete", "--force", &owner]).says("");
+    bundle.assert_clean();
+}
+
 /// Its configuration is kept last: what there is of it is told all the same.
 #[test]
 fn a_container_whose_maker_was_killed_early_is_told_of() {
     let bundle = Bundle::new("meanwhile-killed").args(&["true"]);
-    // At the first cgroup. Not its child, which makes directories too.
-    let is_first = |line: &String| line.contains("/sys/fs/cgroup") && line.contains(&bundle.id);
-    // Where records are is made by the first one.
-    bundle.run().says("");
-    let lines = bundle.lines_of_run("mkdirat", &[]);
-    let at = lines.iter().position(is_first).unwrap_or_else(|| panic!("no cgroup: {lines:#?}"));
-    let kill = format!("inject=mkdirat:signal=KILL:when={}", at + 1);
-    let lines = bundle.lines_of_run("mkdirat", &["-e", &kill]);
-    assert!(lines.get(at).is_some_and(is_first), "{lines:#?}");
+    bundle.be_killed_before_its_cgroup(&bundle.id);
     let listed = bundle.tinyrun(&["list", "-q"]);
     listed.says(&bundle.id);
     let listed = bundle.tinyrun(&["list", "-f", "json"]);
