@@ -314,8 +314,8 @@ fn compiling_is_quick() {
     };
     let (best, insns) = (0..100).map(|_| once()).min().unwrap();
     // The kernel takes half a microsecond for each. 393 where each socket family is a question of its own, 286 where x32's bit is asked
-    // for at every number.
-    assert!(insns < 285, "{insns} instructions");
+    // for at every number, 279 where what is 64 bits wide shares nothing with what is 32.
+    assert!(insns < 268, "{insns} instructions");
     assert!(best.as_millis() < 20, "{best:?}");
 }
 

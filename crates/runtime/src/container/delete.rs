@@ -6,6 +6,7 @@ use tinyd_core::{Error, Kind, Result, oci::Status};
 use tinyd_sys::process;
 
 use super::{
+    first::Init,
     lock::Lock,
     record::{Place, Record},
     root::Root,
@@ -51,8 +52,8 @@ pub fn delete(root: &Root, id: &str, force: bool) -> Result<Vec<String>> {
     };
     // Read before it is gone.
     let later = place.spec().and_then(|spec| Later::of(id, &seen.record.bundle, &spec));
-    let owns_cgroup = owns_cgroup(root, &place, &seen.record)?;
-    remove(&place, &seen, owns_cgroup)?;
+    let share = Share::of(root, &place, &seen.record)?;
+    remove(&place, &seen, share)?;
     drop(lock);
     // Half a record, or one whose hooks were refused at its creation, has none to run.
     Ok(later.map_or_else(|_| Vec::new(), |later| later.poststop()))
@@ -69,7 +70,7 @@ fn lock_by_force(root: &Root, place: &Place) -> Result<Option<Lock>> {
     }
     // What is in the way of this is told when it is tried again, with the lock.
     if let Ok(record) = place.read() {
-        if owns_cgroup(root, place, &record)? {
+        if Share::of(root, place, &record)? == Share::Whole {
             let _ = record.open_cgroup().and_then(|cgroup| cgroup.kill_all());
         }
         // Where there is no cgroup.
@@ -100,22 +101,50 @@ fn require_nothing_left(place: &Place, unreadable: &Error) -> Result<()> {
     Err(Error::new(Kind::Internal, message))
 }
 
-/// Whether what is in its cgroup is the container's. While it is being created its record names a cgroup that it may yet be refused,
-/// because it is that of another container, which has made it.
-pub(super) fn owns_cgroup(root: &Root, place: &Place, record: &Record) -> Result<bool> {
-    if place.has_made_cgroup(record) || record.cgroup.is_empty() {
-        return Ok(true);
+/// What a container has of the cgroup that its record names. While it is being created that may yet be refused, because it is another's,
+/// who need not have its record here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    /// All that is in it is the container's.
+    Whole,
+    /// It may have made directories of it. Of its processes there is only the first one, which may be in it.
+    Directories,
+    /// It is surely another's.
+    Nothing,
+}
+
+impl Share {
+    /// # Errors
+    /// When that cannot be told.
+    pub(super) fn of(root: &Root, place: &Place, record: &Record) -> Result<Share> {
+        if record.cgroup.is_empty() || place.has_made_cgroup(record)? {
+            return Ok(Share::Whole);
+        }
+        if record.process.is_some() {
+            return Ok(Share::Directories);
+        }
+        // Nobody knows who is in it: unless somebody else is.
+        for id in root.ids()? {
+            let other = root.place(&id)?;
+            let Ok(its) = other.read() else { continue };
+            if id != place.id && its.cgroup == record.cgroup && other.has_made_cgroup(&its)? {
+                return Ok(Share::Nothing);
+            }
+        }
+        Ok(Share::Whole)
     }
-    let is_anothers = |id: &String| {
-        let Ok(other) = root.place(id) else { return false };
-        let has_it = |its: Record| its.cgroup == record.cgroup && other.has_made_cgroup(&its);
-        *id != place.id && other.read().is_ok_and(has_it)
+}
+
+/// Whether there are others than the first process, which is listed a moment longer than it lives.
+fn has_others(record: &Record, pids: &[i32]) -> bool {
+    let is_first = |pid: i32| {
+        record.process.is_some_and(|first| first.pid == pid && Init::of(pid).map_or(true, |now| now == first))
     };
-    Ok(!root.ids()?.iter().any(is_anothers))
+    !pids.iter().all(|pid| is_first(*pid))
 }
 
 /// Goes on after a failure, and tells all of them.
-fn remove(place: &Place, seen: &Seen, owns_cgroup: bool) -> Result<()> {
+fn remove(place: &Place, seen: &Seen, share: Share) -> Result<()> {
     // A record without a configuration, or one that was refused, has no group.
     let rdt = place.spec().and_then(|spec| rdt::group(spec.linux.as_ref(), &place.id)).ok().flatten();
     if seen.record.process.is_none() && place.has_gate().unwrap_or(false) {
@@ -128,7 +157,8 @@ fn remove(place: &Place, seen: &Seen, owns_cgroup: bool) -> Result<()> {
         process::kill_and_reap(first.as_fd());
     }
     let cgroup = match seen.record.open_cgroup() {
-        _ if !owns_cgroup => Ok(()),
+        _ if share == Share::Nothing => Ok(()),
+        Ok(cgroup) if share == Share::Directories && has_others(&seen.record, &cgroup.pids()?) => Ok(()),
         Ok(cgroup) => cgroup.remove(),
         // A unit can be there without a cgroup: one that systemd still starts.
         Err(error) if error.kind() == Kind::NotFound => {
@@ -138,4 +168,28 @@ fn remove(place: &Place, seen: &Seen, owns_cgroup: bool) -> Result<()> {
     };
     // With a cgroup left the record stays: another delete can try again.
     cgroup.and_then(|()| rdt.map_or(Ok(()), |group| group.remove())).and_then(|()| place.remove())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_was_given_anew_is_anothers() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let first = Init::of(pid).unwrap();
+        let record = |process| Record {
+            bundle: "/b".into(),
+            cgroup: "/c".into(),
+            manager: CgroupManager::Cgroupfs,
+            unit: None,
+            process,
+            ahead: true,
+            created_unix_nanos: 1,
+        };
+        let own = record(Some(first));
+        assert!(!has_others(&own, &[]) && !has_others(&own, &[pid]));
+        assert!(has_others(&own, &[pid, 1]) && has_others(&record(None), &[pid]));
+        assert!(has_others(&record(Some(Init { start_time: first.start_time + 1, ..first })), &[pid]));
+    }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use tinyd_core::{Kind, Result, oci::Status};
 use tinyd_sys::process;
 
-use super::{delete::owns_cgroup, record::Record, root::Root, state::observe};
+use super::{delete::Share, record::Record, root::Root, state::observe};
 use crate::{cgroup::CgroupManager, launch::step};
 
 /// Sends signal `number` to the first process, or to every process.
@@ -17,9 +17,13 @@ pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
     let seen = observe(&place)?;
     // Without a cgroup nobody but the first process is known.
     if all && seen.record.manager != CgroupManager::Disabled {
-        // What is in one that is another's is not its own.
-        let is_its_own = owns_cgroup(root, &place, &seen.record)?;
-        return if is_its_own { kill_all(&seen.record, number) } else { Ok(()) };
+        if Share::of(root, &place, &seen.record)? == Share::Whole {
+            return kill_all(&seen.record, number);
+        }
+        // It is being created: there is no more of it than that.
+        let Some(first) = &seen.pidfd else { return Ok(()) };
+        return process::pidfd_signal(first.as_fd(), number)
+            .map_err(|error| seen.told(id, step("kill")(error)));
     }
     match (seen.status, &seen.pidfd) {
         (Status::Created | Status::Running | Status::Paused, Some(pidfd)) => {

@@ -70,10 +70,10 @@ pub fn list(root: &Root, whole: bool) -> Result<(Vec<Listed>, Vec<String>)> {
 pub(super) fn listed(place: &Place, seen: Seen, users: &str, whole: bool) -> Result<Listed> {
     let spec = match whole.then(|| place.spec()) {
         None => oci::Spec::default(),
-        // It is kept when the container is made but for its program; one that is being deleted has no record either.
+        // It is kept when the container is made but for its program. One that is deleted meanwhile has no record any more.
         Some(Err(error))
             if error.kind() == Kind::NotFound
-                && !place.has_made_cgroup(&seen.record)
+                && (seen.record.process.is_none() || seen.record.ahead)
                 && place.read().is_ok() =>
         {
             oci::Spec::default()

@@ -109,8 +109,15 @@ impl Place {
     }
 
     /// Whether the container of this record has come so far that its cgroup was made for it, and is no other's of the same name.
-    pub(super) fn has_made_cgroup(&self, record: &Record) -> bool {
-        record.process.is_some() && (!record.ahead || self.dir.join(CONFIG).exists())
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub(super) fn has_made_cgroup(&self, record: &Record) -> Result<bool> {
+        if !record.ahead {
+            return Ok(record.process.is_some());
+        }
+        let kept = self.dir.join(CONFIG);
+        kept.try_exists().map_err(|error| kernel(&format!("stat {}", kept.display()), &error))
     }
 
     /// Looks whether the id is taken. Only [`Place::claim`] takes it.
@@ -204,7 +211,8 @@ impl Place {
         Error::new(Kind::NotFound, format!("container does not exist: {}", self.id))
     }
 
-    /// Takes the directory away, the lock last: who waits for it finds a container or none, and nothing in between.
+    /// Takes the directory away, the record first, without which there is no container, and the lock last: who waits for it finds one or none,
+    /// and nothing in between.
     ///
     /// # Errors
     /// The call that the kernel refused; one that is gone is no error.
@@ -214,6 +222,7 @@ impl Place {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             Ok(()) | Err(_) => Ok(()),
         };
+        gone(std::fs::remove_file(self.dir.join(RECORD)))?;
         let entries = match std::fs::read_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(failed)?,
