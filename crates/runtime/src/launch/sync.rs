@@ -216,8 +216,10 @@ impl Sync {
     /// The kernel's refusal; a phase out of order; nothing within the time of [`Sync::wait_at_most`].
     pub fn hear(&mut self) -> Result<Heard> {
         self.wait_for(PollFlags::IN, "said nothing")?;
-        // Once for all: a new one for each word would take new pages each time (`tinyd_sys::heap`).
-        self.bytes.resize(BYTES_MAX + 1, 0);
+        if self.bytes.is_empty() {
+            // Once for all: a new one for each word would take new pages each time (`tinyd_sys::heap`). Zeroes that nobody has to write.
+            self.bytes = vec![0; BYTES_MAX + 1];
+        }
         let (len, fds) = receive(&self.socket, &mut self.bytes)?;
         let Some((&kind, body)) = self.bytes.get(..len).and_then(<[u8]>::split_first) else {
             return Ok(Heard::Closed);
