@@ -18,17 +18,23 @@ use std::mem::offset_of;
 // processor what it is (`__libc_init_cpu_features`). That takes 29 CPUID instructions at 43 times on AMD and 68 on Intel, of which a virtual machine's
 // host answers each in one to thirty microseconds, to choose among ways of copying memory. Left at zero it says that of each there is the plainest, which every
 // x86-64 has, and only the size has to be said from which a copy goes past the caches: 0 would be wrong, and this is what it is for a cache
-// of a megabyte. What is there for debuggers, for destructors at the end and for
+// of a megabyte. What is there for debuggers, for destructors at the end, for functions before the constructors' and for
 // programs with more rights than their caller is left out: `main` does its part of that (start.rs). Which library is linked build.rs looks at; any other one starts itself.
 #[cfg(known_libc)]
 macro_rules! onward {
     () => {
         r#"
+    # Is it that one still? What this was built with may be older than what it is linked with. The function reads nothing that has to be relocated.
+    and rsp, -16
+    call gnu_get_libc_version
+    cmp dword ptr [rax], 0x36332e32 # "2.36"
+    jne 8f
+    cmp byte ptr [rax + 4], 0
+    jne 8f
     xor ebp, ebp
     mov rax, [r12]
     lea rbx, [r12 + 8]              # argv
     lea r13, [r12 + 8*rax + 16]     # envp
-    and rsp, -16
     mov [rip + __environ], r13
     mov [rip + __libc_stack_end], r12
     mov rdi, r13
@@ -37,7 +43,11 @@ macro_rules! onward {
     test rax, rax
     jnz 2b
     call _dl_aux_init
-    mov rdi, r13
+    # The kernel tells it since Linux 5.14. Before, the library would ask the processor.
+    cmp qword ptr [rip + _dl_minsigstacksize], 0
+    jne 2f
+    mov qword ptr [rip + _dl_minsigstacksize], 0x1000
+2:  mov rdi, r13
     call __tunables_init
     mov qword ptr [rip + __x86_shared_non_temporal_threshold], 0xc0000
     call _dl_relocate_static_pie
@@ -73,6 +83,7 @@ macro_rules! onward {
     mov edi, eax
     call exit
     ud2
+8:  mov rsp, r12
 "#
     };
 }
@@ -384,6 +395,6 @@ mod tests {
         let version = unsafe { libc::gnu_get_libc_version() };
         // SAFETY: it is a string that lives for ever.
         let version = unsafe { CStr::from_ptr(version) };
-        assert_eq!(cfg!(known_libc), version == c"2.36");
+        assert_eq!(cfg!(known_libc), cfg!(target_feature = "crt-static") && version == c"2.36");
     }
 }
