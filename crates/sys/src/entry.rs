@@ -15,7 +15,7 @@
 use std::mem::offset_of;
 
 // What `_start` and `__libc_start_main` of glibc 2.36 do (sysdeps/x86_64/start.S, csu/libc-start.c), in their order, but for one thing: they do not ask the
-// processor what it is (`init_cpu_features`, sysdeps/x86/cpu-features.c). That takes 29 CPUID instructions at 43 times on AMD and 68 on Intel, of which a virtual machine's
+// processor what it is (`init_cpu_features`, sysdeps/x86/cpu-features.c). That executes CPUID 43 times on AMD and 68 times on Intel, of which a virtual machine's
 // host answers each in one to thirty microseconds, to choose among ways of copying memory. Left at zero it says that of each there is the plainest, which every
 // x86-64 has, and only the size has to be said from which a copy goes past the caches: 0 would be wrong, and this is what it is for a cache
 // of a megabyte. What is there for debuggers, for destructors at the end, for functions before the constructors' and for
