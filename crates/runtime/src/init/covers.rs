@@ -64,6 +64,6 @@ fn empty_directory() -> Result<OwnedFd> {
 fn null() -> Result<OwnedFd> {
     let null = mount::clone_fd(fs::open_char_device(Path::new("/dev/null"), 1, 3)?.as_fd(), false)?;
     let set = Attr::RDONLY | Attr::NOSUID | Attr::NOEXEC;
-    mount::set_attr(null.as_fd(), Attr { set, ..Attr::default() }, false)?;
+    mount::set_attr(null.as_fd(), Attr { set, propagation: libc::MS_PRIVATE, ..Attr::default() }, false)?;
     Ok(null)
 }

@@ -191,10 +191,9 @@ impl Walk<'_> {
     fn mount_cgroup(&mut self, mount: &Mount, attributes: u64, unified: bool) -> Result<()> {
         let named = |error| step(&mount.field)(error);
         let view = self.cgroup_view.take().ok_or_else(|| impossible("a cgroup that was not opened"))?;
-        let attr = Attr { set: attributes, ..Attr::default() };
         match view {
             View::Unified(tree) => {
-                mount::set_attr(tree.as_fd(), attr, false).map_err(named)?;
+                cgroups::confine(&tree, attributes).map_err(named)?;
                 self.attach(mount, &tree, None)
             }
             // No controller is there; its user wants to see just that.

@@ -113,9 +113,18 @@ impl View {
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn put_on(base: &OwnedFd, name: &Path, tree: &OwnedFd, attributes: u64) -> tinyd_sys::Result<()> {
-    let attr = Attr { set: attributes, ..Attr::default() };
-    mount::set_attr(tree.as_fd(), attr, false)?;
+    confine(tree, attributes)?;
     mount::attach_in(tree.as_fd(), base.as_fd(), name)
+}
+
+/// Gives the copy of a hierarchy its attributes, and takes it out of the host's peers: what somebody mounts on it inside is not to appear
+/// there, over the files that say which processes are the container's.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn confine(tree: &OwnedFd, attributes: u64) -> tinyd_sys::Result<()> {
+    let attr = Attr { set: attributes, propagation: libc::MS_PRIVATE, ..Attr::default() };
+    mount::set_attr(tree.as_fd(), attr, false)
 }
 
 /// A tmpfs, detached and not yet read-only, with a directory for each hierarchy, and links between them.

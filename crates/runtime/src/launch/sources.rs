@@ -124,10 +124,13 @@ pub(crate) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<Str
                     format!("the host's {path:?} is another device, and a user namespace can make none");
                 return Err(Error::invalid(source.field.as_str(), message));
             }
+            // What is mounted on it inside would be on the host's, too.
+            let attr = Attr { propagation: libc::MS_PRIVATE, ..Attr::default() };
+            mount::set_attr(tree.as_fd(), attr, false).map_err(step(&source.field))?;
             Ok(tree)
         }
         SourceKind::Path { path, recursive, changes, must_be_proc } => {
-            let tree =
+            let mut tree =
                 mount::clone_path(path, *recursive).map_err(|error| missing(&source.field, path, &error))?;
             if *must_be_proc {
                 let checked = Proc::of_mount(tree).map_err(|_| {
@@ -136,7 +139,7 @@ pub(crate) fn open(source: &Source, context: Context<'_>, warnings: &mut Vec<Str
                         format!("{path:?} is not a procfs, and only one is mounted there"),
                     )
                 })?;
-                return Ok(checked.into_mount());
+                tree = checked.into_mount();
             }
             map_ids(&tree, source, path, context, warnings)?;
             for (attr, below) in changes {

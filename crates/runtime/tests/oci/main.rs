@@ -28,6 +28,7 @@ mod refused;
 mod resources;
 mod rootless;
 mod seccomp;
+mod shares;
 mod spellings;
 mod swap;
 mod sweep;
