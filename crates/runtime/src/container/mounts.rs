@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tinyd_core::{Error, Result, oci};
 
-use super::{create::parse, root::Root, state::observe};
+use super::{create::parse, root::Root, seal, state::observe};
 use crate::{
     caller::Caller,
     cgroup::Cgroup,
@@ -27,6 +27,9 @@ pub enum MountsChange {
 /// # Errors
 /// `WrongState` unless it has a process, `InvalidArgument` for the file; what the kernel refused.
 pub fn change_mounts(root: &Root, id: &str, change: MountsChange, file: &Path) -> Result<Vec<String>> {
+    let caller = Caller::of_this_process()?;
+    // A process of this program is going to be in the container's namespaces.
+    seal::require_unwritable_image(caller)?;
     let place = root.place(id)?;
     let _lock = place.lock()?;
     let seen = observe(&place)?;
@@ -45,7 +48,7 @@ pub fn change_mounts(root: &Root, id: &str, change: MountsChange, file: &Path) -
         state: &state,
         fds: Fds::default(),
         patience: Some(PATIENCE),
-        caller: Caller::of_this_process()?,
+        caller,
     };
     match change {
         MountsChange::Add => mounts::add(target, &seen.record.bundle, &wanted),

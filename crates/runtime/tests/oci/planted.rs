@@ -292,6 +292,24 @@ fn the_file_of_a_runtime_that_joins_cannot_be_written() {
     assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
 }
 
+/// The same for one that changes mounts, whose process is in the container's namespaces too: it was the host's own file.
+#[test]
+fn the_file_of_a_runtime_that_changes_mounts_cannot_be_written() {
+    let bundle = Bundle::new("mounts-image").args(&["sleep", "1000"]);
+    bundle.start();
+    let list = bundle.dir.join("mounts.json");
+    fs::write(&list, r#"[{ "destination": "/dev/shm", "type": "tmpfs" }]"#).unwrap();
+    let trace = bundle.dir.join("trace");
+    let tracer = ["strace", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", "trace=execveat,setns"];
+    for change in ["add", "remove"] {
+        bundle.tinyrun_in(&tracer, &["mounts", change, &bundle.id, list.to_str().unwrap()]).says("");
+        let calls = text(&trace);
+        let first = calls.lines().find(|line| !line.ends_with("ENOENT (No such file or directory)")).unwrap();
+        assert!(first.contains("execveat(") && first.ends_with("= 0"), "{change}: {calls}");
+        assert!(calls.contains("setns("), "{change}: {calls}");
+    }
+}
+
 /// It maps itself from a file that nobody can write before it has begun in earnest: a C library that starts twice is a tenth of a container,
 /// and another execution a fiftieth.
 #[cfg(target_arch = "x86_64")]
