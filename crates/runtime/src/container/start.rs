@@ -6,6 +6,7 @@ use tinyd_core::{
     Result,
     oci::{self, Status},
 };
+use tinyd_sys::process;
 
 use super::{create::take_seccomp, notify::Notify, root::Root, state::observe};
 use crate::{
@@ -43,7 +44,8 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     launch::start_through(gate, &way, || place.remove_gate()).map_err(|error| seen.told(id, error))?;
     drop(lock);
     later.poststart(pid).inspect_err(|_| {
-        // The error that is told is the one that led here.
+        // The error that is told is the one that led here. The first process by itself, too: it may have no cgroup.
+        let _ = seen.pidfd.as_ref().map(|first| process::pidfd_signal(first.as_fd(), libc::SIGKILL));
         let _ = seen.record.open_cgroup().and_then(|cgroup| cgroup.kill_all());
     })?;
     match (notify, seen.pidfd) {

@@ -178,15 +178,17 @@ fn a_hook_that_fails_while_a_container_is_created_undoes_it_and_the_last_hooks_r
 
 #[test]
 fn a_hook_that_fails_at_the_start_ends_the_container() {
-    for point in ["startContainer", "poststart"] {
-        let bundle = Bundle::new(&format!("hook-start-{point}")).args(&["sleep", "1000"]);
+    let points = ["startContainer", "poststart"];
+    for (point, manager) in points.iter().flat_map(|point| [(*point, "cgroupfs"), (*point, "disabled")]) {
+        let bundle = Bundle::new(&format!("hook-start-{point}-{manager}")).args(&["sleep", "1000"]);
         let log = bundle.dir.join("log").display().to_string();
         let bundle = bundle
             .hook(point, script("exit 7"))
             .hook("poststop", script(&format!("echo gone >> {log}; exit 5")))
             .hook("poststop", script(&format!("echo again >> {log}")));
         bundle.write();
-        bundle.tinyrun(&["create", "--bundle", &bundle.dir(), &bundle.id]).says("");
+        let create = ["--cgroup-manager", manager, "create", "--bundle", &bundle.dir(), &bundle.id];
+        bundle.tinyrun(&create).says("");
         let said = bundle.tinyrun(&["start", &bundle.id]);
         said.fails(1, &format!("hooks.{point}[0]: /bin/sh: exit status 7"));
         until_stopped(&bundle);
