@@ -14,7 +14,7 @@ use super::{
     first::Init,
     lock::Lock,
     notify,
-    record::{Place, Record},
+    record::{Place, Record, written},
     root::Root,
     seal,
 };
@@ -272,9 +272,12 @@ impl Bundle {
         let caller = Caller::of_this_process()?;
         // Before the whole of it is read: it is read again in the next life.
         seal::require_unwritable_image(caller)?;
-        let (mut spec, bytes) =
+        let (mut spec, mut bytes) =
             parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
-        annotations::apply(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok())?;
+        if annotations::name_receiver(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok()) {
+            bytes = written(&spec)?;
+        }
+        annotations::apply(&mut spec)?;
         let seccomp = take_seccomp(&mut spec);
         Ok(Bundle { dir, spec, seccomp, bytes, caller })
     }

@@ -141,7 +141,8 @@ pub fn exec(root: &Root, id: &str, options: &ExecOptions, warn: impl Fn(&[String
 /// The process to add: a file's, or the container's own with other words.
 fn added(spec: &oci::Spec, options: &ExecOptions) -> Result<oci::Process> {
     if let Some(path) = &options.process {
-        return read_process(path, options);
+        let process = read_process(path, options)?;
+        return Ok(confined_as(spec.process.as_ref(), process));
     }
     let mut process = spec.process.clone().unwrap_or_default();
     process.args.clone_from(&options.args);
@@ -176,6 +177,24 @@ fn read_process(path: &Path, options: &ExecOptions) -> Result<oci::Process> {
         json::read(&bytes).map_err(|error| Error::invalid("--process", error.to_string()))?;
     process.terminal |= options.tty;
     Ok(process)
+}
+
+/// What a file does not say of a process's confinement is as for the container's own, as runc and crun have it: who leaves its profile out
+/// does not ask to be free of it.
+fn confined_as(own: Option<&oci::Process>, mut process: oci::Process) -> oci::Process {
+    let Some(own) = own else { return process };
+    process.capabilities = process.capabilities.or_else(|| own.capabilities.clone());
+    process.apparmor_profile = given(process.apparmor_profile).or_else(|| own.apparmor_profile.clone());
+    process.selinux_label = given(process.selinux_label).or_else(|| own.selinux_label.clone());
+    if process.rlimits.is_empty() {
+        process.rlimits.clone_from(&own.rlimits);
+    }
+    process
+}
+
+/// A text that says something.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// `uid[:gid]`: numbers only, as the specification has no names.

@@ -183,7 +183,7 @@ impl Place {
         let bytes = self.read_file(CONFIG)?;
         let mut spec = json::read(&bytes)
             .map_err(|error| kernel(&format!("read the configuration of {}", self.id), &error))?;
-        annotations::apply(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok())?;
+        annotations::apply(&mut spec)?;
         Ok(spec)
     }
 
@@ -192,10 +192,7 @@ impl Place {
     /// # Errors
     /// The call that the kernel refused.
     pub(super) fn write_spec(&self, spec: &oci::Spec) -> Result<()> {
-        // As `spec` writes it: another way of writing every type would be 44 KB of program.
-        let bytes =
-            serde_json::to_vec_pretty(spec).map_err(|error| kernel("write the configuration", &error))?;
-        self.keep_config(&bytes)
+        self.keep_config(&written(spec)?)
     }
 
     fn read_file(&self, name: &str) -> Result<Vec<u8>> {
@@ -243,6 +240,11 @@ impl Place {
         // One with something in it is somebody's.
         let _ = std::fs::remove_dir(&self.dir);
     }
+}
+
+/// A configuration as text, as `spec` writes it: another way of writing every type would be 44 KB of program.
+pub(super) fn written(spec: &oci::Spec) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(spec).map_err(|error| kernel("write the configuration", &error))
 }
 
 #[cfg(test)]

@@ -23,15 +23,24 @@ const HOOKS_OUTPUT: [&str; 2] = ["run.oci.hooks.stdout", "run.oci.hooks.stderr"]
 /// A unix socket that is sent a pidfd of the first process.
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 
-/// Puts what annotations ask for where the specification has it. `receiver` is who gets the descriptor of a filter when nobody is
-/// named.
+/// Names who gets the descriptor of a filter where the configuration names nobody: an annotation more, by which whoever reads the configuration
+/// later, without the variable, knows it too. Whether there is one more.
+pub fn name_receiver(spec: &mut oci::Spec, receiver: Option<String>) -> bool {
+    let Some(path) = receiver.filter(|path| !path.is_empty()) else { return false };
+    let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    let is_named = spec.annotations.contains_key(RECEIVER)
+        || profile.is_none_or(|profile| profile.listener_path.as_ref().is_some_and(|path| !path.is_empty()));
+    !is_named && spec.annotations.insert(RECEIVER.to_owned(), path).is_none()
+}
+
+/// Puts what annotations ask for where the specification has it.
 ///
 /// # Errors
 /// `InvalidArgument` with the annotation.
-pub fn apply(spec: &mut oci::Spec, receiver: Option<String>) -> Result<()> {
+pub fn apply(spec: &mut oci::Spec) -> Result<()> {
     let Some(linux) = &mut spec.linux else { return Ok(()) };
     if let Some(profile) = &mut linux.seccomp {
-        let given = spec.annotations.get(RECEIVER).cloned().or(receiver).filter(|path| !path.is_empty());
+        let given = spec.annotations.get(RECEIVER).cloned().filter(|path| !path.is_empty());
         if let Some(path) = given.as_ref().filter(|path| !path.starts_with('/')) {
             return Err(Error::invalid(RECEIVER, format!("{path:?} is not an absolute path")));
         }
@@ -104,7 +113,8 @@ mod tests {
         let linux = serde_json::from_str(linux).unwrap();
         let annotations = annotations.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let mut spec = oci::Spec { linux: Some(linux), annotations, ..oci::Spec::default() };
-        apply(&mut spec, receiver.map(str::to_owned)).map(|()| spec.linux.unwrap())
+        name_receiver(&mut spec, receiver.map(str::to_owned));
+        apply(&mut spec).map(|()| spec.linux.unwrap())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    driver::Bundle,
+    driver::{Bundle, until_stopped},
     seccomp::{asked, received},
 };
 
@@ -112,6 +112,15 @@ fn a_filter_is_given_to_whoever_an_annotation_names() {
     let said = bundle.tinyrun_in(&["env", &variable], &["run", "--bundle", &dir, &bundle.id]);
     assert!(said.err.contains("Function not implemented"), "{said:?}");
     assert_eq!(waits.join().unwrap()["fds"], json!(["seccompFd"]));
+    // Who starts it, and who adds a process, need not have the variable: they waited in vain, and were refused.
+    let waits = answer();
+    let pid = bundle.dir.join("pid").display().to_string();
+    let create = ["create", "--pid-file", &pid, "--bundle", &dir, &bundle.id];
+    bundle.tinyrun_in(&["env", &variable], &create).says("");
+    bundle.tinyrun(&["start", &bundle.id]).says("");
+    assert_eq!(waits.join().unwrap()["fds"], json!(["seccompFd"]));
+    until_stopped(&bundle);
+    bundle.tinyrun(&["delete", &bundle.id]).says("");
     let bundle = bundle.annotated("run.oci.seccomp.receiver", socket.to_str().unwrap());
     let waits = answer();
     assert!(bundle.run().err.contains("Function not implemented"));

@@ -65,6 +65,39 @@ fn a_whole_process_comes_from_a_file() {
     exec(&bundle, &["-p", file.to_str().unwrap()], &[]).fails(255, "--process: ");
 }
 
+/// It ran without the container's limits, and outside its profile where there is one.
+#[test]
+fn a_process_from_a_file_is_confined_as_the_container_where_it_says_nothing() {
+    let mut bundle = Bundle::new("exec-confined").args(&["sleep", "1000"]);
+    bundle.spec["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 77, "hard": 88 }]);
+    bundle.write();
+    bundle.tinyrun(&["run", "-d", "-b", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let file = bundle.dir.join("process.json");
+    let show = |more: serde_json::Value| {
+        let mut process = json!({
+            "args": ["sh", "-c", "ulimit -n; grep ^CapBnd /proc/self/status"],
+            "cwd": "/", "env": ["PATH=/bin"],
+        });
+        process.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        fs::write(&file, serde_json::to_vec(&process).unwrap()).unwrap();
+        exec(&bundle, &["--process", file.to_str().unwrap()], &[])
+    };
+    show(json!({})).says("77\nCapBnd:\t0000000020000420");
+    let own = json!({
+        "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 55, "hard": 66 }],
+        "capabilities": { "bounding": ["CAP_KILL"] },
+    });
+    show(own).says("55\nCapBnd:\t0000000000000020");
+    for (property, module, path) in [
+        ("apparmorProfile", "AppArmor", "/sys/module/apparmor"),
+        ("selinuxLabel", "SELinux", "/sys/fs/selinux/enforce"),
+    ] {
+        if !Path::new(path).exists() {
+            show(json!({ property: "x" })).fails(255, &format!("this host has no {module}"));
+        }
+    }
+}
+
 #[test]
 fn a_detached_process_runs_on_and_its_number_is_written() {
     let bundle = running("exec-detach");
