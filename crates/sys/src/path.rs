@@ -30,6 +30,15 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<
         .ask(format_args!("openat2({path:?}, in root)"))
 }
 
+/// As [`open_in_root`], through no symbolic link.
+///
+/// # Errors
+/// ENOENT, ELOOP for a symbolic link.
+pub fn open_straight(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    openat2(root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+        .ask(format_args!("openat2({path:?}, in root, no link followed)"))
+}
+
 /// Opens `path` below `dir`, through no symbolic link and no mount point. `O_CLOEXEC` is added.
 ///
 /// # Errors

@@ -51,9 +51,7 @@ impl Walk<'_> {
                 self.remember(kind, mount, fs).map_err(named)
             }
             What::Node(node) => self.make_node(&mount.destination, node).map_err(named),
-            What::Remount { changes, data } => {
-                self.remount(&mount.destination, changes, data.as_deref()).map_err(named)
-            }
+            What::Remount { changes, data } => self.remount(mount, changes, data.as_deref()),
             What::Cgroup { attributes, unified } => self.mount_cgroup(mount, *attributes, *unified),
         }
     }
@@ -102,20 +100,24 @@ impl Walk<'_> {
         }
     }
 
+    /// Changes the mount that is at a place, which can be one that somebody else may write.
     fn remount(
         &self,
-        place: &Path,
+        mount: &Mount,
         changes: &[(Attr, bool)],
         data: Option<&[(String, Option<String>)]>,
-    ) -> tinyd_sys::Result<()> {
-        let root = self.root().map_err(|_| tinyd_sys::Error::new("open root", rustix::io::Errno::BADF))?;
-        let there = path::open_in_root(root.as_fd(), place, OFlags::PATH)?;
+    ) -> Result<()> {
+        let named = |error| step(&mount.field)(error);
+        let (root, place) = (self.root()?.as_fd(), &mount.destination);
+        let there = path::open_in_root(root, place, OFlags::PATH).map_err(named)?;
+        require_no_way_into_the_kernel(root, there.as_fd(), mount)?;
         if let Some(data) = data {
-            let context = FsContext::pick(there.as_fd(), "remount")?;
-            tell(&context, data)?;
-            context.reconfigure()?;
+            let context = FsContext::pick(there.as_fd(), "remount").map_err(named)?;
+            tell(&context, data).and_then(|()| context.reconfigure()).map_err(named)?;
         }
-        changes.iter().try_for_each(|(attr, below)| mount::set_attr(there.as_fd(), *attr, *below))
+        let mut changes = changes.iter();
+        changes.try_for_each(|(attr, below)| mount::set_attr(there.as_fd(), *attr, *below)).map_err(named)?;
+        require_there(root, there.as_fd(), &mount.field, place)
     }
 
     /// Keeps /proc and /sys by descriptor: what is covered in them is looked up from there, and not by a path that somebody
@@ -278,6 +280,26 @@ fn require_outside_proc(target: BorrowedFd<'_>, field: &str, destination: &Path)
     }
     Err(Error::new(Kind::InvalidArgument, "it leads into /proc, where nothing may be mounted")
         .of_field(field))
+}
+
+/// What is changed is what the words of its destination name: a link could lead to what protects the host, and have it made writable.
+fn require_no_way_into_the_kernel(root: BorrowedFd<'_>, there: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
+    const KERNELS: [i64; 4] =
+        [libc::PROC_SUPER_MAGIC, libc::SYSFS_MAGIC, libc::CGROUP_SUPER_MAGIC, libc::CGROUP2_SUPER_MAGIC];
+    let named = |error| step(&mount.field)(error);
+    let kind = rustix::fs::fstatfs(there).ask("fstatfs(target)").map_err(named)?.f_type;
+    if !KERNELS.contains(&kind) {
+        return Ok(());
+    }
+    let straight = match path::open_straight(root, &mount.destination, OFlags::PATH) {
+        Err(error) if matches!(error.errno(), Some(libc::ELOOP | libc::ENOENT)) => None,
+        opened => Some(opened.and_then(|opened| mount::mount_id(opened.as_fd())).map_err(named)?),
+    };
+    if straight == Some(mount::mount_id(there).map_err(named)?) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::InvalidArgument, "it leads into /proc or /sys by a link")
+        .of_field(mount.field.as_str()))
 }
 
 /// The mount is where it was meant to be: nobody has moved the place away meanwhile.

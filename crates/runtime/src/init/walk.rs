@@ -1,7 +1,11 @@
 //! Walks the plan's steps on the way to the container's root.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ffi::OsStr,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -215,14 +219,35 @@ fn detach_old_mounts() -> Result<()> {
     let text = std::fs::read_to_string("/proc/self/mountinfo")
         .map_err(|error| kernel("read /proc/self/mountinfo", &error))?;
     let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-    let mut points: Vec<&str> = points.filter(|point| *point != "/").collect();
+    let mut points: Vec<_> = points.filter(|point| *point != "/").map(unescaped).collect();
     // Those at the end of the list are on top.
     points.reverse();
     for point in points {
         // One that a user namespace has locked stays; one that was below another is gone.
-        let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+        let _ = rustix::mount::unmount(OsStr::from_bytes(&point), rustix::mount::UnmountFlags::DETACH);
     }
     Ok(())
+}
+
+/// A path of /proc/PID/mountinfo, where a space, a tab, a newline and a backslash are three octal digits behind one (proc(5)).
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut path = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = (byte == b'\\').then(|| after.get(..3)).flatten();
+        let code = code.and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(code) => {
+                path.push(code);
+                rest = &after[3..];
+            }
+            None => {
+                path.push(byte);
+                rest = after;
+            }
+        }
+    }
+    path
 }
 
 /// A path as what is held of it leads there: below /proc and /sys from their own mounts, else from the root.
@@ -240,4 +265,17 @@ fn seen_from<'a>(
 
 fn no_root() -> tinyd_core::Error {
     impossible("the root is not there yet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_mountinfo_escapes_is_read() {
+        assert_eq!(unescaped(r"/a\040b\134c/\011"), b"/a b\\c/\t");
+        for text in ["/plain", r"/a\04", r"/a\", r"/a\9x1", ""] {
+            assert_eq!(unescaped(text), text.as_bytes());
+        }
+    }
 }

@@ -163,7 +163,13 @@ fn without_pivot_the_root_is_the_containers_and_the_hosts_mounts_are_gone() {
 #[test]
 fn without_pivot_nothing_of_the_hosts_mounts_is_left() {
     let bundle = Bundle::new("no-pivot-left").args(&["sleep", "1000"]);
-    bundle.run_after("", &["-d", "--no-pivot"]).says("");
+    bundle.write();
+    // One whose path has a space, too.
+    let odd = bundle.dir.join("a b");
+    fs::create_dir(&odd).unwrap();
+    let mount = format!("mount -t tmpfs t '{0}' && touch '{0}/left' && exec \"$0\" \"$@\"", odd.display());
+    let run = ["run", "-d", "--no-pivot", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id];
+    bundle.tinyrun_in(&["unshare", "--mount", "sh", "-c", &mount], &run).says("");
     let pid = bundle.state()["pid"].to_string();
     let enter = |program: &[&str]| {
         let said =
@@ -172,7 +178,10 @@ fn without_pivot_nothing_of_the_hosts_mounts_is_left() {
         String::from_utf8(said.stdout).unwrap()
     };
     enter(&["/bin/umount", "-l", "/"]);
-    assert_eq!(enter(&["/bin/ls", "/proc", "/sys"]), "/proc:\n\n/sys:\n");
+    assert_eq!(
+        enter(&["/bin/ls", "/proc", "/sys", odd.to_str().unwrap()]),
+        format!("/proc:\n\n/sys:\n\n{}:\n", odd.display())
+    );
 }
 
 #[test]

@@ -263,6 +263,34 @@ fn a_mount_is_changed_by_remount() {
     bundle.run().fails(1, "mounts[7] (/etc): fspick");
 }
 
+/// Whoever may write a volume had the container's /sys made writable, where a mount in the volume was meant.
+#[test]
+fn a_remount_follows_no_link_into_what_protects_the_host() {
+    let bundle = Bundle::new("remount-link");
+    let volume = bundle.dir.join("volume");
+    fs::create_dir(&volume).unwrap();
+    let v1 = Path::new("/sys/fs/cgroup/pids").exists();
+    let group = if v1 { "/sys/fs/cgroup/pids" } else { "/sys/fs/cgroup" };
+    for (name, target) in [("sys", "/sys"), ("group", group), ("proc", "/proc"), ("t", "/t")] {
+        std::os::unix::fs::symlink(target, volume.join(name)).unwrap();
+    }
+    let bundle =
+        bundle.mount("/v", "bind", volume.to_str().unwrap(), &["bind"]).mount("/t", "tmpfs", "t", &["ro"]);
+    for name in ["sys", "group", "proc"] {
+        let mut other = Bundle::new(&format!("remount-link-{name}"));
+        other.spec = bundle.spec.clone();
+        let other = other.mount(&format!("/v/{name}"), "", "", &["remount", "bind", "rw"]).args(&["true"]);
+        other.run().fails(1, &format!("mounts[9] (/v/{name}): it leads into /proc or /sys by a link"));
+    }
+    let bundle = bundle.mount("/v/t", "", "", &["remount", "bind", "rw"]).mount(
+        "/sys",
+        "",
+        "",
+        &["remount", "bind", "rw"],
+    );
+    bundle.script("touch /t/x; grep -c ' /sys rw,' /proc/self/mountinfo").run().says("1");
+}
+
 #[test]
 fn a_device_may_be_anywhere() {
     let mut bundle = Bundle::new("device")
