@@ -30,7 +30,7 @@ const ARM_PRIVATE: [(&str, u32); 6] = [
 ];
 
 /// libseccomp's names for architectures that this program is not built for: their calls cannot reach its kernel.
-pub(super) const FOREIGN: [&str; 16] = [
+pub(super) const FOREIGN: [&str; 18] = [
     "LOONGARCH64",
     "M68K",
     "MIPS",
@@ -47,6 +47,8 @@ pub(super) const FOREIGN: [&str; 16] = [
     "RISCV64",
     "S390",
     "S390X",
+    "SH",
+    "SHEB",
 ];
 
 /// Those whose calls are filtered, by their words.

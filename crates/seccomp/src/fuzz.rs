@@ -66,24 +66,30 @@ fn is_one(profile: &oci::Seccomp) -> bool {
     let action = |word: &str| Action::WORDS.iter().any(|(known, _)| *known == word);
     let is_foreign = |word: &str| FOREIGN.iter().any(|name| *word == format!("SCMP_ARCH_{name}"));
     let arch = |word: &String| WORDS.iter().any(|(known, _)| known == word) || is_foreign(word);
-    let errno = |number: Option<u32>| number.is_none_or(|number| number < 4096);
+    let errno =
+        |action: &str, number: Option<u32>| number.is_none_or(|number| number < 4096 && returns(action));
     let rule = |rule: &oci::SyscallRule| {
         let own = rule.names.iter().any(|name| name == "write" || name == "sendmsg");
         let arg =
             |arg: &oci::SyscallArg| arg.index < 6 && Op::WORDS.iter().any(|(known, _)| *known == arg.op);
         let asks = rule.action == "SCMP_ACT_NOTIFY";
         action(&rule.action)
-            && errno(rule.errno_ret)
+            && errno(&rule.action, rule.errno_ret)
             && !rule.names.is_empty()
             && !(asks && own)
             && rule.args.iter().all(arg)
     };
     action(&profile.default_action)
         && profile.default_action != "SCMP_ACT_NOTIFY"
-        && errno(profile.default_errno_ret)
+        && errno(&profile.default_action, profile.default_errno_ret)
         && profile.architectures.iter().all(arch)
         && profile.flags.iter().all(|word| FLAGS.iter().any(|(known, _)| known == word))
         && profile.syscalls.iter().all(rule)
+}
+
+/// Whether an action has a number to return.
+fn returns(action: &str) -> bool {
+    action == "SCMP_ACT_ERRNO" || action == "SCMP_ACT_TRACE"
 }
 
 fn flags(profile: &oci::Seccomp) -> u32 {
@@ -181,7 +187,7 @@ fn is_listed(profile: &oci::Seccomp, arch: Arch) -> bool {
 /// A profile that is one, but for a rare word that is none.
 fn drawn(draw: &mut Draw<'_>) -> oci::Seccomp {
     let default_action = action(draw);
-    let default_errno_ret = errno(draw);
+    let default_errno_ret = errno(draw, &default_action);
     let some = draw.below(4);
     let architectures = (0..some)
         .map(|_| match draw.byte() {
@@ -221,7 +227,9 @@ fn rule(draw: &mut Draw<'_>, table: &[&str]) -> oci::SyscallRule {
             op: draw.one_of(&Op::WORDS).0.to_owned(),
         })
         .collect();
-    oci::SyscallRule { names, action: action(draw), errno_ret: errno(draw), args }
+    let action = action(draw);
+    let errno_ret = errno(draw, &action);
+    oci::SyscallRule { names, action, errno_ret, args }
 }
 
 fn action(draw: &mut Draw<'_>) -> String {
@@ -231,9 +239,11 @@ fn action(draw: &mut Draw<'_>) -> String {
     }
 }
 
-fn errno(draw: &mut Draw<'_>) -> Option<u32> {
+/// Hardly ever where the action has none.
+fn errno(draw: &mut Draw<'_>, action: &str) -> Option<u32> {
     match draw.byte() {
         0..=127 => None,
+        other if other < 254 && !returns(action) => None,
         255 => Some(draw.number() as u32),
         other => Some(u32::from(other) << 3),
     }

@@ -177,6 +177,8 @@ fn a_bad_profile_names_the_field() {
         (oci::Seccomp { default_action: "ALLOW".to_owned(), ..base() }, "defaultAction"),
         (oci::Seccomp { default_action: "SCMP_ACT_NOTIFY".to_owned(), ..base() }, "defaultAction"),
         (oci::Seccomp { default_errno_ret: Some(4096), ..base() }, "defaultErrnoRet"),
+        (oci::Seccomp { default_action: "SCMP_ACT_LOG".to_owned(), ..base() }, "defaultErrnoRet"),
+        (with(oci::SyscallRule { errno_ret: Some(1), ..rule("SCMP_ACT_ALLOW") }), "syscalls[0].errnoRet"),
         (oci::Seccomp { architectures: caps(&["SCMP_ARCH_Z80"]), ..base() }, "architectures"),
         (oci::Seccomp { flags: caps(&["FAST"]), ..base() }, "flags"),
         (with(rule("no")), "syscalls[0].action"),
@@ -356,11 +358,16 @@ fn rule() -> impl Strategy<Value = oci::SyscallRule> {
     (vec(select(names()), 1..20), action(), proptest::option::of(0u32..4096), args).prop_map(
         |(names, action, errno_ret, args)| oci::SyscallRule {
             names: names.into_iter().collect(),
+            errno_ret: errno_ret.filter(|_| returns(&action)),
             action,
-            errno_ret,
             args,
         },
     )
+}
+
+/// Whether an action has a number to return.
+fn returns(action: &str) -> bool {
+    action == "SCMP_ACT_ERRNO" || action == "SCMP_ACT_TRACE"
 }
 
 proptest! {
@@ -373,6 +380,7 @@ proptest! {
         syscalls in vec(rule(), 0..12),
     ) {
         let architectures = caps(&["SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_MIPS"]);
+        let default_errno_ret = default_errno_ret.filter(|_| returns(&default_action));
         let profile = oci::Seccomp { default_action, default_errno_ret, architectures, syscalls, ..Default::default() };
         agrees(&profile, &[Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64, Arch::Arm]);
     }

@@ -181,8 +181,12 @@ fn flags(profile: &oci::Seccomp) -> Result<u32> {
     })
 }
 
-/// What the kernel is told; or what is wrong with the errno.
+/// What the kernel is told; or what is wrong with the errno, which an action that has none to return must not come with (config-linux.md,
+/// seccomp).
 fn return_of(action: Action, errno: Option<u32>) -> Result<Return, String> {
+    if let Some(errno) = errno.filter(|_| !matches!(action, Action::Errno | Action::Trace)) {
+        return Err(format!("{errno} is for SCMP_ACT_ERRNO and SCMP_ACT_TRACE, and not for this action"));
+    }
     let errno = errno.unwrap_or(ERRNO_DEFAULT);
     if errno > ERRNO_MAX {
         return Err(format!("{errno} is not an errno: 0 to {ERRNO_MAX}"));
