@@ -1,6 +1,7 @@
 //! What is mounted where: the configuration's mounts as sources that the parent opens and mounts that the child makes.
 
 mod dev;
+mod idmap;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +19,8 @@ pub(crate) use self::dev::read_only_dev;
 use self::dev::{bound_devices, dev, last_dev};
 use super::{
     devices::{self, Dev},
-    namespaces::{self, IdMaps, Namespaces},
-    options::{self, IdmapOption, Options},
+    namespaces::{IdMaps, Namespaces},
+    options::{self, Options},
 };
 use crate::caller::Caller;
 
@@ -318,7 +319,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
     let named = format!("{field} ({})", destination.display());
     if options.remount {
         check_proc(field, &destination, true)?;
-        refuse_idmap(field, mount, &options)?;
+        idmap::refuse(field, mount, &options)?;
         return Ok(Mount { field: named, destination, what: remount(options) });
     }
     if options.copy_up && (mount.kind.as_deref() != Some("tmpfs") || destination == Path::new("/dev")) {
@@ -331,7 +332,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
             What::Source(sources.len() - 1)
         }
         Class::Dev => {
-            refuse_idmap(field, mount, &options)?;
+            idmap::refuse(field, mount, &options)?;
             let dev = dev(context)?;
             let data = labelled(options.data, context.label, context.label_option);
             let what = SourceKind::Dev { dev, data, attributes: options.whole.set };
@@ -340,7 +341,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
         }
         Class::Queues { ipc } => {
             check_proc(field, &destination, false)?;
-            refuse_idmap(field, mount, &options)?;
+            idmap::refuse(field, mount, &options)?;
             let what = SourceKind::Queues { ipc, attributes: options.whole.set };
             sources.push(Source { field: named.clone(), what, idmap: Idmap::No });
             What::Source(sources.len() - 1)
@@ -352,7 +353,7 @@ fn one(field: &str, mount: &oci::Mount, context: Context<'_>, sources: &mut Vec<
         }
         Class::Fs { kind } => {
             check_proc(field, &destination, kind == "proc")?;
-            refuse_idmap(field, mount, &options)?;
+            idmap::refuse(field, mount, &options)?;
             let source = mount.source.clone().filter(|source| !source.is_empty() && *source != kind);
             let attr = Attr { clear: 0, ..options.whole };
             let label = context.label.filter(|_| !UNLABELLED.contains(&kind.as_str()));
@@ -446,6 +447,12 @@ fn bind(
     if path.is_empty() {
         return Err(Error::invalid(named, "a bind mount needs a source"));
     }
+    // What is a bind for want of the right to a new file system has that one's words.
+    let is_asked_for = options.bind.is_some() || matches!(mount.kind.as_deref(), None | Some("" | "bind"));
+    if let Some(word) = options.own_word.as_ref().filter(|_| is_asked_for) {
+        let message = format!("{word:?} is no option of a bind mount, which has none of a file system's");
+        return Err(Error::invalid(named, message));
+    }
     let path = context.bundle.join(path);
     let path = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::invalid(named, "its source has a NUL"))?;
@@ -453,7 +460,7 @@ fn bind(
     let carries_out = context.shares && !context.namespaces.has(flag::USER);
     let changes = changes(options, recursive, carries_out);
     let what = SourceKind::Path { path, recursive, changes, must_be_proc };
-    Ok(Source { field: named.to_owned(), what, idmap: idmap(named, mount, options, context.namespaces)? })
+    Ok(Source { field: named.to_owned(), what, idmap: idmap::of(named, mount, options, context.namespaces)? })
 }
 
 /// What is changed on the copy of a mount. Without a word about it, nothing that is mounted on either side shows on the other.
@@ -475,33 +482,6 @@ fn changes(options: &Options, recursive: bool, carries_out: bool) -> Vec<(Attr, 
 fn in_order(options: &Options) -> Vec<(Attr, bool)> {
     let one = if options.attr.is_empty() { Attr::default() } else { options.whole };
     vec![(options.attr_all, true), (one, false)]
-}
-
-fn idmap(named: &str, mount: &oci::Mount, options: &Options, namespaces: &Namespaces) -> Result<Idmap> {
-    let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
-    let asked = options.idmap.or(own.then_some(IdmapOption { recursive: false, required: true }));
-    let Some(asked) = asked else { return Ok(Idmap::No) };
-    if own {
-        let ids = IdMaps {
-            uids: namespaces::ranges(&format!("{named}.uidMappings"), &mount.uid_mappings)?,
-            gids: namespaces::ranges(&format!("{named}.gidMappings"), &mount.gid_mappings)?,
-        };
-        return Ok(Idmap::Own { ids, recursive: asked.recursive });
-    }
-    if namespaces.makes(flag::USER) {
-        return Ok(Idmap::Container { recursive: asked.recursive, required: asked.required });
-    }
-    if asked.required {
-        return Err(Error::invalid(named, "idmap without mappings needs a new user namespace"));
-    }
-    Ok(Idmap::No)
-}
-
-fn refuse_idmap(field: &str, mount: &oci::Mount, options: &Options) -> Result<()> {
-    if options.idmap.is_some_and(|asked| asked.required) || !mount.uid_mappings.is_empty() {
-        return Err(Error::new(Kind::Unsupported, "only bind mounts can be id-mapped").of_field(field));
-    }
-    Ok(())
 }
 
 /// Nothing is mounted on /proc but a procfs, and below it nothing but the files of [`PROC_FILES`]: a process's view of itself

@@ -145,6 +145,10 @@ pub struct Options {
     pub copy_up: bool,
     /// Whether it shows the container's ids.
     pub idmap: Option<IdmapOption>,
+    /// Ids of its own that it shows in place of them, as crun writes them: `uids=0-1-10;gids=0-1-10`.
+    pub idmap_ids: Option<String>,
+    /// The first word that is none of the table's.
+    pub own_word: Option<String>,
 }
 
 /// How an id-mapped mount was asked for.
@@ -165,7 +169,16 @@ pub fn parse(field: &str, words: &[String]) -> Result<Options> {
     for word in words {
         match TABLE.binary_search_by(|(known, _)| (*known).cmp(word)) {
             Ok(at) => apply(&mut options, word, TABLE[at].1),
-            Err(_) => options.data.push(own_option(field, word)?),
+            Err(_) => match idmap_with_ids(word) {
+                Some((idmap, ids)) => {
+                    options.idmap = Some(idmap);
+                    options.idmap_ids = Some(ids.to_owned());
+                }
+                None => {
+                    options.data.push(own_option(field, word)?);
+                    options.own_word.get_or_insert_with(|| word.clone());
+                }
+            },
         }
     }
     Ok(options)
@@ -197,6 +210,17 @@ fn apply(options: &mut Options, word: &str, effect: Effect) {
         CopyUp => options.copy_up = true,
         Nothing => {}
     }
+}
+
+/// `idmap` or `ridmap` with ids.
+fn idmap_with_ids(word: &str) -> Option<(IdmapOption, &str)> {
+    let (word, ids) = word.split_once('=')?;
+    let recursive = match word {
+        "idmap" => false,
+        "ridmap" => true,
+        _ => return None,
+    };
+    Some((IdmapOption { recursive, required: true }, ids))
 }
 
 fn set(attr: &mut Attr, bits: u64) {

@@ -175,6 +175,37 @@ fn a_source_that_is_missing_and_an_option_that_is_wrong_are_named() {
     bundle.run().fails(1, "mounts[7] (/x): fsconfig(\"tmpfs\", size=lots) (tmpfs: Bad value for 'size')");
 }
 
+/// crun's words for ids of a mount's own, which were not read, and the mount made without.
+#[test]
+fn ids_in_an_option_are_the_mounts() {
+    let bundle = Bundle::new("idmap-ids").with_users();
+    let source = bundle.dir.join("data");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "").unwrap();
+    std::os::unix::fs::lchown(source.join("file"), Some(7), Some(8)).unwrap();
+    let text = source.to_str().unwrap().to_owned();
+    let shown = |options: &[&str]| {
+        let mut other = Bundle::new("idmap-ids-one").with_users();
+        other = other.mount("/data", "bind", &text, options);
+        other.script("stat -c %u:%g /data/file").run()
+    };
+    shown(&["rbind", "idmap=uids=7-100009-1;gids=8-100010-1#9-100050-2"]).says("9:10");
+    // One of the container's, wherever those are on the host.
+    shown(&["rbind", "ridmap=uids=@0-5-10;gids=@8-3-1"]).says("12:3");
+    for (option, message) in [
+        ("idmap=uids=7-9-1", "idmap: gids: 0 mappings"),
+        ("idmap=users=7-9-1", "idmap: \"users=7-9-1\" is neither uids= nor gids="),
+        ("idmap=uids=7-9;gids=8-9-1", "idmap: \"7-9\" is not three numbers"),
+        (
+            "idmap=uids=@0-65530-10;gids=8-9-1",
+            "idmap: \"@0-65530-10\" is not within one range of the container's ids",
+        ),
+        ("size=1m", "\"size=1m\" is no option of a bind mount"),
+    ] {
+        shown(&["rbind", option]).fails(1, &format!("mounts[7] (/data): {message}"));
+    }
+}
+
 #[test]
 fn what_container_root_writes_to_an_idmapped_volume_belongs_to_the_hosts_root() {
     let bundle = Bundle::new("idmap").with_users();
