@@ -112,6 +112,11 @@ impl Filter {
         Ok(())
     }
 
+    /// Whether there is no device that it denies.
+    fn allows_everything(&self) -> bool {
+        self.allow && self.except.is_empty()
+    }
+
     /// What it allows in systemd's words, a node and an access for each; none when that is nearly all.
     pub(super) fn in_systemds_words(&self) -> Option<Vec<(String, String)>> {
         let name = |nodes: &Nodes| {
@@ -279,6 +284,18 @@ fn number_of(what: &str, number: Option<i64>) -> Result<Option<u32>> {
 
 fn bad_rule(message: String) -> Error {
     Error::invalid("linux.resources.devices", message)
+}
+
+/// A list that nobody keeps: no container runs with more devices than it was to have.
+///
+/// # Errors
+/// `Unsupported` unless it allows everything.
+pub(super) fn unfiltered(filter: &Filter, why: &str) -> Result<()> {
+    if filter.allows_everything() {
+        return Ok(());
+    }
+    let message = format!("the list cannot be kept here: {why}");
+    Err(Error::new(Kind::Unsupported, message).of_field("linux.resources.devices"))
 }
 
 /// Puts the program on a v2 cgroup in place of what is there. There is no moment without a filter.

@@ -3,7 +3,10 @@
 use tinyd_core::{Error, Kind, Result};
 use tinyd_sys::cgroup::Dir;
 
-use super::convert::{Missing, Setting, WEIGHT_DEVICE};
+use super::{
+    convert::{Missing, Setting, WEIGHT_DEVICE},
+    tree::gone_is_none,
+};
 
 /// What could not be done and was not asked for by name, one line each.
 pub(super) type Warnings = Vec<String>;
@@ -18,6 +21,25 @@ pub(super) fn write(dir: &Dir, setting: &Setting, warnings: &mut Warnings) -> Re
         Err(error) if error.errno() == Some(libc::ENOENT) => missing(setting, "no such file", warnings),
         Err(error) => Err(refused(setting, &error)),
     }
+}
+
+/// The kernel wants a burst of no more than the quota after each single write (`tg_set_cfs_bandwidth`): one that shrinks is written before the
+/// quota, one that grows after it.
+pub(super) fn order_burst(dir: &Dir, settings: &mut [Setting]) -> Result<()> {
+    let at = |files: [&str; 2]| settings.iter().position(|setting| files.contains(&setting.file.as_ref()));
+    let quota = at(["cpu.cfs_quota_us", "cpu.max"]);
+    let burst = at(["cpu.cfs_burst_us", "cpu.max.burst"]);
+    let (Some(quota), Some(burst)) = (quota, burst) else { return Ok(()) };
+    // The period may stand behind the quota.
+    let first = at(["cpu.cfs_period_us", "cpu.max"]).map_or(quota, |period| period.min(quota));
+    let now = gone_is_none(dir.read(&settings[burst].file))?.unwrap_or_default();
+    let number = |text: &str| text.trim().parse().unwrap_or(0u64);
+    if number(&settings[burst].value) < number(&now)
+        && let Some(moved) = settings.get_mut(first..=burst)
+    {
+        moved.rotate_right(1);
+    }
+    Ok(())
 }
 
 /// What a missing file or controller means for a setting.

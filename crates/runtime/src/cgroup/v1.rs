@@ -77,7 +77,7 @@ impl Group {
                     group.limit(settings, !path.is_given(), warnings)
                 }
             })
-            .and_then(|()| group.set_devices(&filter, warnings))
+            .and_then(|()| group.set_devices(&filter))
             .and_then(|()| group.open_tasks());
         match made {
             Ok(()) if group.members.is_empty() && reach == Reach::Allowed => Ok(None),
@@ -182,7 +182,7 @@ impl Group {
         if resources.devices.is_empty() {
             return Ok(());
         }
-        self.set_devices(&devices::Filter::new(&resources.devices)?, warnings)
+        self.set_devices(&devices::Filter::new(&resources.devices)?)
     }
 
     /// `is_new`: what is set by now is what the kernel begins with.
@@ -222,28 +222,27 @@ impl Group {
     /// shorter period is written after the quota, a longer one before.
     fn order_cpu(&self, settings: &mut [Setting], is_new: bool) -> Result<()> {
         let at = |file: &str| settings.iter().position(|setting| setting.file == file);
-        let (Some(period), Some(quota)) = (at("cpu.cfs_period_us"), at("cpu.cfs_quota_us")) else {
-            return Ok(());
-        };
+        let (period, quota) = (at("cpu.cfs_period_us"), at("cpu.cfs_quota_us"));
         let Some(dir) = self.dir_of("cpu") else { return Ok(()) };
-        let now = match is_new {
-            true => NEW_PERIOD,
-            false => gone_is_none(dir.read("cpu.cfs_period_us"))?.map_or(0, |text| number(&text)),
-        };
-        let then = settings[period].value.parse().unwrap_or(u64::MAX);
-        if then < now {
-            settings.swap(period, quota);
+        if let (Some(period), Some(quota)) = (period, quota) {
+            let now = match is_new {
+                true => NEW_PERIOD,
+                false => gone_is_none(dir.read("cpu.cfs_period_us"))?.map_or(0, |text| number(&text)),
+            };
+            let then = settings[period].value.parse().unwrap_or(u64::MAX);
+            if then < now {
+                settings.swap(period, quota);
+            }
         }
-        Ok(())
+        if is_new { Ok(()) } else { settings::order_burst(dir, settings) }
     }
 
-    fn set_devices(&self, filter: &devices::Filter, warnings: &mut Warnings) -> Result<()> {
+    fn set_devices(&self, filter: &devices::Filter) -> Result<()> {
         let Some(dir) = self.dir_of("devices") else {
             if self.reach == Reach::Allowed {
                 return Ok(());
             }
-            warnings.push("device nodes are not filtered: this host has no devices controller".to_owned());
-            return Ok(());
+            return devices::unfiltered(filter, "this host has no devices controller");
         };
         let now = dir.read("devices.list").map_err(told)?;
         let writes = filter.v1_writes(&now);

@@ -53,7 +53,7 @@ impl Group {
         let group = Group { root, dir: made.leaf };
         let limited = group
             .limit(&settings, &refusals.borrow(), warnings)
-            .and_then(|()| group.set_devices(&filter, reach, warnings));
+            .and_then(|()| group.set_devices(&filter, reach));
         match limited {
             Ok(()) => Ok(Some(group)),
             Err(error) => {
@@ -84,11 +84,13 @@ impl Group {
     /// Writes limits again.
     pub(super) fn apply(&self, resources: &oci::Resources, warnings: &mut Warnings) -> Result<()> {
         self.check(resources)?;
-        self.limit(&convert::v2(resources)?, &[], warnings)?;
+        let mut settings = convert::v2(resources)?;
+        settings::order_burst(&self.dir, &mut settings)?;
+        self.limit(&settings, &[], warnings)?;
         if resources.devices.is_empty() {
             return Ok(());
         }
-        self.set_devices(&devices::Filter::new(&resources.devices)?, Reach::All, warnings)
+        self.set_devices(&devices::Filter::new(&resources.devices)?, Reach::All)
     }
 
     /// Writing a limit below what is in use would have the kernel kill; whoever asks for the check does not want that.
@@ -143,15 +145,13 @@ impl Group {
         Ok(setting)
     }
 
-    fn set_devices(&self, filter: &devices::Filter, reach: Reach, warnings: &mut Warnings) -> Result<()> {
+    fn set_devices(&self, filter: &devices::Filter, reach: Reach) -> Result<()> {
         match devices::attach(self.dir.as_fd(), &filter.program()) {
             Ok(()) => Ok(()),
             // It is left to root. Who is not can make no node, and open only what it could without a container.
             Err(error) if reach == Reach::Allowed && error.errno() == Some(libc::EPERM) => Ok(()),
             Err(error) if matches!(error.errno(), Some(libc::EPERM | libc::ENOSYS | libc::EINVAL)) => {
-                let why = tinyd_core::error::chain(&error);
-                warnings.push(format!("device nodes are not filtered: {why}"));
-                Ok(())
+                devices::unfiltered(filter, &tinyd_core::error::chain(&error))
             }
             Err(error) => Err(told(error).context("filter devices")),
         }

@@ -65,14 +65,19 @@ fn announce_group(place: &Place, spec: &mut oci::Spec) -> Result<()> {
     Ok(())
 }
 
-/// The change with what it means nothing without: a limit on memory and swap is a sum, of which v2 takes only the second part.
+/// The change with what it means nothing without. A limit on memory and swap is a sum, of which v2 takes only the second part: either of the
+/// two that changes has the other with it. And who wanted to be asked before a limit is below what is in use wants that now.
 fn completed(change: &oci::Resources, held: &oci::Resources) -> oci::Resources {
     let mut change = change.clone();
-    if let (Some(memory), Some(held)) = (&mut change.memory, &held.memory)
-        && memory.swap.is_some_and(|swap| swap > 0)
-        && memory.limit.is_none()
-    {
-        memory.limit = held.limit;
+    if let (Some(memory), Some(held)) = (&mut change.memory, &held.memory) {
+        let is_limit = |value: Option<i64>| value.is_some_and(|value| value > 0);
+        let sum = held.swap.filter(|sum| *sum > 0);
+        match (memory.limit, memory.swap) {
+            (None, Some(swap)) if swap > 0 => memory.limit = held.limit,
+            (limit, None) if is_limit(limit) => memory.swap = sum,
+            _ => {}
+        }
+        memory.check_before_update = memory.check_before_update.or(held.check_before_update);
     }
     change
 }
@@ -174,5 +179,12 @@ mod tests {
         assert_eq!(memory(r#"{"memory":{"swap":200}}"#), Some(100));
         assert_eq!(memory(r#"{"memory":{"limit":50,"swap":200}}"#), Some(50));
         assert_eq!(memory(r#"{"memory":{"swap":-1}}"#), None);
+        let held = resources(r#"{"memory":{"limit":100,"swap":150,"checkBeforeUpdate":true}}"#);
+        let memory = |json: &str| completed(&resources(json), &held).memory.unwrap();
+        let changed = memory(r#"{"memory":{"limit":120}}"#);
+        assert_eq!((changed.swap, changed.check_before_update), (Some(150), Some(true)));
+        // No limit lifts both.
+        assert_eq!(memory(r#"{"memory":{"limit":-1}}"#).swap, None);
+        assert_eq!(memory(r#"{"memory":{"reservation":50,"checkBeforeUpdate":false}}"#).swap, None);
     }
 }

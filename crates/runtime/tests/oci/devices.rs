@@ -89,3 +89,23 @@ fn one_list_takes_the_others_place_in_one_step() {
     bundle.tinyrun(&["exec", &bundle.id, "touch", "/tmp/stop"]).says("");
     assert_eq!(inside("wrong"), "");
 }
+
+/// It ran with a warning, and with every device that it could make.
+#[test]
+fn a_list_that_nobody_keeps_is_refused() {
+    let mut bundle = Bundle::new("devices-unkept").args(&["true"]);
+    bundle.write();
+    let trace = bundle.dir.join("trace").display().to_string();
+    let without = if Path::new("/sys/fs/cgroup/devices").exists() {
+        vec!["unshare", "--mount", "sh", "-c", "umount -l /sys/fs/cgroup/devices && exec \"$0\" \"$@\""]
+    } else {
+        vec!["strace", "-f", "-o", &trace, "-e", "trace=bpf", "-e", "inject=bpf:error=EPERM"]
+    };
+    let run = ["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id];
+    bundle.tinyrun_in(&without, &run).fails(1, "linux.resources.devices: the list cannot be kept here: ");
+    bundle.assert_clean();
+    // Nothing is denied that could be open.
+    bundle.spec["linux"]["resources"] = json!({ "devices": [{ "allow": true, "access": "rwm" }] });
+    bundle.write();
+    bundle.tinyrun_in(&without, &run).says("");
+}

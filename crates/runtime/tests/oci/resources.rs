@@ -237,6 +237,30 @@ fn update_has_each_limit() {
             ("cpu", "cpu.max.burst", "10000"),
         ],
     );
+    // The kernel takes no quota below the burst that there is, and no burst above the quota that there is.
+    update(&["--cpu-quota", "5000", "--cpu-burst", "1000"]);
+    bundle.has_one_of(
+        &[("cpu", "cpu.cfs_quota_us", "5000"), ("cpu", "cpu.cfs_burst_us", "1000")],
+        &[("cpu", "cpu.max", "5000 100000"), ("cpu", "cpu.max.burst", "1000")],
+    );
+    update(&["--cpu-quota", "60000", "--cpu-burst", "40000", "--cpu-period", "80000"]);
+    bundle.has_one_of(
+        &[("cpu", "cpu.cfs_quota_us", "60000"), ("cpu", "cpu.cfs_burst_us", "40000")],
+        &[("cpu", "cpu.max", "60000 80000"), ("cpu", "cpu.max.burst", "40000")],
+    );
+    update(&["--cpu-quota", "5000", "--cpu-burst", "1000", "--cpu-period", "50000"]);
+    // The sum with swap is kept when the memory alone changes.
+    update(&["--memory", "80m"]);
+    bundle.has_one_of(
+        &[
+            ("memory", "memory.memsw.limit_in_bytes", "100663296"),
+            ("memory", "memory.limit_in_bytes", "83886080"),
+        ],
+        &[("memory", "memory.swap.max", "16777216"), ("memory", "memory.max", "83886080")],
+    );
+    bundle
+        .tinyrun(&["update", "--memory", "97m", &bundle.id])
+        .fails(1, "linux.resources.memory.swap: 100663296 bytes");
     update(&["--cpu-idle", "1"]);
     bundle.has(&[("cpu", "cpu.idle", "1")]);
     let (disk, major, minor) = disk();
