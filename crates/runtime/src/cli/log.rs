@@ -93,5 +93,18 @@ impl Log {
 /// A line on stderr. Where nobody hears it the exit code still tells.
 fn say(message: &str) {
     // In one piece: others write there too.
-    let _ = std::io::stderr().write_all(format!("tinyrun: {message}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("tinyrun: {}\n", harmless(message)).as_bytes());
+}
+
+/// A message without what a terminal takes for an order: a path of a configuration may have that in it, and what a hook has said.
+fn harmless(message: &str) -> String {
+    let is_order = |sign: &char| sign.is_control() && !['\n', '\t'].contains(sign);
+    message.chars().fold(String::with_capacity(message.len()), |mut text, sign| {
+        if is_order(&sign) {
+            text.extend(sign.escape_default());
+        } else {
+            text.push(sign);
+        }
+        text
+    })
 }

@@ -173,6 +173,12 @@ fn names_and_paths_with_a_nul_or_a_control_character_are_refused() {
     refused("/linux/sysctl", json!({ "net.ipv4\n.x": "1" }), "linux.sysctl");
     refused("/mounts", json!([{ "destination": "/a\u{0}", "type": "tmpfs" }]), "mounts[0].destination");
     refused("/mounts", json!([{ "destination": "/a", "type": "bind", "source": "/\u{0}" }]), "mounts[0]");
+    // What may have one is told without it.
+    let bundle = Bundle::new("control-told").script("true");
+    let bundle = bundle.mount("/a\u{1b}[31m", "bind", "/none\u{7}", &["bind"]);
+    let said = bundle.run();
+    said.fails(1, "does not exist");
+    assert!(!said.err.contains(['\u{1b}', '\u{7}']) && said.err.contains("\\u{1b}[31m"), "{said:?}");
     let bundle = Bundle::new("control-id").script("true");
     bundle.write();
     for id in ["a\nb", "a\u{1b}b", "a b"] {
