@@ -76,8 +76,10 @@ pub(super) fn v2(read: Reader<'_>) -> Value {
     let cpu = read("", "cpu.stat");
     let raw = table(&read("", "memory.stat"));
     let events = read("", "memory.events");
-    let memory = |usage: &str, limit: &str, max: &str, failures: u64| json!({ "usage": number(usage), "limit": limited(&read("", limit)), "max": number(max), "failcnt": failures });
-    json!({
+    let (used, limit) = (number("memory.current"), limited(&read("", "memory.max")));
+    // Memory and swap together, as on v1; the highest of each was not at one time (runc's `getMemoryDataV2`).
+    let with_swap = limit.saturating_add(limited(&read("", "memory.swap.max")));
+    let mut all = json!({
         "cpu": {
             "usage": {
                 "total": keyed(&cpu, "usage_usec") * MICRO, "kernel": keyed(&cpu, "system_usec") * MICRO,
@@ -90,13 +92,40 @@ pub(super) fn v2(read: Reader<'_>) -> Value {
         },
         "cpuset": cpuset(read, ".effective"),
         "memory": {
-            "cache": raw.get("file"), "usage": memory("memory.current", "memory.max", "memory.peak", keyed(&events, "max")),
-            "swap": memory("memory.swap.current", "memory.swap.max", "memory.swap.peak", 0), "raw": raw,
+            "cache": raw.get("file"), "raw": raw,
+            "usage": { "usage": used, "limit": limit, "max": number("memory.peak"), "failcnt": keyed(&events, "max") },
+            "swap": { "usage": used + number("memory.swap.current"), "limit": with_swap, "max": 0, "failcnt": 0 },
         },
         "pids": { "current": number("pids.current"), "limit": number("pids.max") },
         "blkio": v2_block(&read("", "io.stat")),
         "hugetlb": huge_pages(read, &[("usage", "current"), ("failcnt", "events")]),
-    })
+    });
+    for (part, file) in [("cpu", "cpu.pressure"), ("memory", "memory.pressure"), ("blkio", "io.pressure")] {
+        let stalls = pressure(&read("", file));
+        if !stalls.is_empty() {
+            all[part]["psi"] = Value::Object(stalls);
+        }
+    }
+    all
+}
+
+/// Lines `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`: how long processes have waited (Documentation/accounting/psi.rst).
+fn pressure(text: &str) -> Map<String, Value> {
+    let mut all = Map::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some(who) = words.next() else { continue };
+        let mut waited = Map::new();
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let value = match key {
+                "total" => json!(one(value)),
+                _ => json!(value.parse().unwrap_or(0.0_f64)),
+            };
+            waited.insert(key.to_owned(), value);
+        }
+        all.insert(who.to_owned(), Value::Object(waited));
+    }
+    all
 }
 
 /// The first number of a text; none and `max` are 0.
@@ -213,6 +242,10 @@ mod tests {
                 "memory.stat" => "anon 1\nfile 4096\n",
                 "memory.current" => "8192\n",
                 "memory.max" | "pids.max" => "max\n",
+                "memory.swap.current" | "memory.swap.max" => "100\n",
+                "memory.pressure" => {
+                    "some avg10=1.50 avg60=0.00 avg300=0.00 total=7\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n"
+                }
                 "pids.current" => "2\n",
                 "io.stat" => "8:0 rbytes=1 wbytes=2 rios=3 wios=4\n",
                 "cpuset.cpus.effective" => "0-1,3\n",
@@ -228,6 +261,14 @@ mod tests {
         assert_eq!(counted["memory"]["cache"], 4096);
         assert_eq!(counted["memory"]["usage"]["usage"], 8192);
         assert_eq!(counted["memory"]["usage"]["limit"], u64::MAX);
+        let swap = json!({ "usage": 8292, "limit": u64::MAX, "max": 0, "failcnt": 0 });
+        assert_eq!(counted["memory"]["swap"], swap, "with the memory, as on v1");
+        let some = json!({ "avg10": 1.5, "avg60": 0.0, "avg300": 0.0, "total": 7 });
+        assert_eq!(
+            (&counted["memory"]["psi"]["some"], &counted["memory"]["psi"]["full"]["total"]),
+            (&some, &json!(3))
+        );
+        assert_eq!(counted["cpu"].get("psi"), None, "a kernel that does not count it");
         assert_eq!(counted["pids"], json!({ "current": 2, "limit": 0 }));
         let written = &counted["blkio"]["ioServicedRecursive"][1];
         assert_eq!(*written, json!({ "major": 8, "minor": 0, "op": "Write", "value": 4 }));

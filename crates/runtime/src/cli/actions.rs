@@ -157,13 +157,52 @@ pub(super) fn events(world: &World, given: &Given) -> Result<u8> {
     Ok(0)
 }
 
-/// `500ms`, `5s`, `1m`.
+/// `500ms`, `5s`, `1.5s`, `1m30s`, `1h`: what Go's `time.ParseDuration` takes, to the millisecond.
 fn parse_interval(text: &str) -> Result<Duration> {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000)];
-    let unit = units.iter().find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, millis)));
-    let time = unit.and_then(|(count, millis)| count.parse::<u32>().ok()?.checked_mul(*millis));
-    let time = time.filter(|millis| *millis > 0).map(|millis| Duration::from_millis(millis.into()));
+    let time = duration(text).filter(|time| *time >= Duration::from_millis(1));
     time.ok_or_else(|| {
-        Error::invalid("--interval", format!("{text:?} is not a time such as 500ms, 5s or 1m"))
+        Error::invalid(
+            "--interval",
+            format!("{text:?} is not a time of at least 1ms, such as 500ms, 5s or 1m30s"),
+        )
     })
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    /// Two letters before one: of the first that fits the rest is a number again.
+    const UNITS: [(&str, f64); 7] =
+        [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|sign: char| !sign.is_ascii_digit() && sign != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let (after, unit) = UNITS.iter().find_map(|(unit, size)| Some((after.strip_prefix(unit)?, size)))?;
+        seconds += number.parse::<f64>().ok()? * unit;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_a_time_as_go_writes_it() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("5s", 5000),
+            ("1.5s", 1500),
+            ("1m30s", 90_000),
+            ("1h", 3_600_000),
+            (".5s", 500),
+            ("2000us", 2),
+        ] {
+            assert_eq!(parse_interval(text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+        for bad in ["", "5", "0s", "-1s", "1x", "s", "1.2.3s", "1ns", "1s5", "1e3s", "99999999999999999999h"]
+        {
+            assert_eq!(parse_interval(bad).unwrap_err().field(), Some("--interval"), "{bad}");
+        }
+    }
 }

@@ -86,6 +86,7 @@ const EXEC: &[Opt] = &[
     PID_FILE,
     CONSOLE_SOCKET,
     DETACH,
+    switch("no-subreaper", "as it is in any case: taken since runc takes it"),
     switch("tty", "give it a terminal").short("t"),
     value("cwd", "DIR", "its working directory"),
     value("env", "KEY=VALUE", "an environment variable").short("e"),

@@ -33,8 +33,9 @@ impl Program {
             // The file was there when it was looked for.
             Some(libc::ENOENT) => {
                 let path = self.path.to_string_lossy();
+                // Engines know by these words that it is the command's fault.
                 let why = format!(
-                    "{path} is there; what is missing is its interpreter: the program after #!, or its loader"
+                    "no such file or directory: {path} is there; what is missing is its interpreter: the program after #!, or its loader"
                 );
                 return Error::new(Kind::CommandNotFound, format!("{}: {why}", self.named));
             }

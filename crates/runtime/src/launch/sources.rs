@@ -248,10 +248,11 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, userns: Option<Borrowed
         .map(|layer| ("lowerdir+", layer))
         .chain([("upperdir", &upper_dir), ("workdir", &work_dir)])
         .try_for_each(|(option, dir)| context.fd(option, dir.as_fd()));
-    let root = match by_descriptor {
-        Ok(()) => context.mount(0).map_err(step("mount the root"))?,
-        // Before Linux 6.13 overlay takes paths alone (EINVAL), before 6.5 it was not told that there are others (EOPNOTSUPP).
-        Err(error) if matches!(error.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+    let root = match by_descriptor.and_then(|()| context.mount(0)) {
+        Ok(root) => root,
+        // Before Linux 6.13 overlay takes paths alone (EINVAL), before 6.5 it was not told that there are others (EOPNOTSUPP). Before 6.15 it
+        // takes no descriptor that is only a path (EBADF), and no layer that is attached nowhere (EINVAL).
+        Err(error) if matches!(error.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EBADF)) => {
             overlay_by_path(lower, &layers, upper, work, userns.is_some())?
         }
         Err(error) => return Err(step("mount the root")(error)),

@@ -106,6 +106,7 @@ fn a_detached_process_runs_on_and_its_number_is_written() {
     let pid = fs::read_to_string(&file).unwrap();
     assert_eq!(fs::read(format!("/proc/{pid}/cmdline")).unwrap(), b"sleep\x00999\0");
     exec(&bundle, &["-dt"], &["true"]).fails(255, "--console-socket");
+    exec(&bundle, &["--no-subreaper"], &["true"]).says("");
 }
 
 #[test]

@@ -156,3 +156,13 @@ fn processes_are_shown_as_the_hosts_ps_does() {
     let numbers: String = json().iter().map(|pid| format!("\n{pid}")).collect();
     said.says(&format!("PID{numbers}"));
 }
+
+/// Engines tell by these words that the command is at fault, and exit with 127.
+#[test]
+fn a_program_without_its_interpreter_is_a_file_that_is_missing() {
+    let bundle = Bundle::new("interpreter").args(&["/bin/script"]);
+    std::fs::write(bundle.rootfs("bin/script"), "#!/none\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bundle.rootfs("bin/script"), mode).unwrap();
+    bundle.run().fails(1, "\"/bin/script\": no such file or directory: /bin/script is there; what is missing is its interpreter");
+}
