@@ -329,6 +329,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_step_below_a_directory_leads_out_of_it() {
+        let base = std::env::temp_dir().join(format!("tinyrun-beneath-{}", std::process::id()));
+        std::fs::create_dir_all(base.join("in/sub")).unwrap();
+        std::os::unix::fs::symlink("sub", base.join("in/link")).unwrap();
+        std::os::unix::fs::symlink("/", base.join("in/away")).unwrap();
+        let dir = Dir::open(&base.join("in")).unwrap();
+        let refused = |path: &str| dir.open_beneath(path).unwrap_err().errno();
+        assert!(dir.open_beneath("sub").is_ok());
+        for (path, errno) in [
+            ("link", libc::ELOOP),
+            ("away/proc", libc::ELOOP),
+            ("sub/../..", libc::EXDEV),
+            ("/proc", libc::EXDEV),
+        ] {
+            assert_eq!(refused(path), Some(errno), "{path}");
+        }
+        // Another file system below: /proc is one everywhere.
+        let root = Dir::open(Path::new("/")).unwrap();
+        assert_eq!(root.open_beneath("proc").unwrap_err().errno(), Some(libc::EXDEV));
+        std::fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
     fn what_is_surely_v1_is_found_to_be() {
         let root = Path::new(ROOT);
         assert!(!Layout::is_surely_v1(root) || !Layout::detect(root).unwrap().v1.is_empty());

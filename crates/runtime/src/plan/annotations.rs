@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use tinyd_core::{Error, Result, oci};
+use tinyd_core::{Error, Kind, Result, oci};
 
 use crate::seccomp;
 
@@ -33,11 +33,27 @@ pub fn name_receiver(spec: &mut oci::Spec, receiver: Option<String>) -> bool {
     !is_named && spec.annotations.insert(RECEIVER.to_owned(), path).is_none()
 }
 
+/// What asks for an isolation that there is not here. Who passes it over runs the container with another one than was asked for.
+const ISOLATION: [(&str, &str); 3] = [
+    ("run.oci.handler", "what runs is a process of this kernel, and never a virtual machine"),
+    (
+        "run.oci.seccomp.plugins",
+        "no code is loaded into the runtime: an agent at linux.seccomp.listenerPath does the same",
+    ),
+    ("run.oci.seccomp_bpf_data", "a filter is made from linux.seccomp, and never taken as it is"),
+];
+
 /// Puts what annotations ask for where the specification has it.
 ///
 /// # Errors
-/// `InvalidArgument` with the annotation.
+/// `InvalidArgument` with the annotation, `Unsupported` for an isolation that there is not.
 pub fn apply(spec: &mut oci::Spec) -> Result<()> {
+    for (name, why) in ISOLATION {
+        if let Some(value) = spec.annotations.get(name).filter(|value| !value.is_empty()) {
+            let message = format!("{value:?} is not to be had: {why}");
+            return Err(Error::new(Kind::Unsupported, message).of_field(name));
+        }
+    }
     let Some(linux) = &mut spec.linux else { return Ok(()) };
     if let Some(profile) = &mut linux.seccomp {
         let given = spec.annotations.get(RECEIVER).cloned().filter(|path| !path.is_empty());
@@ -132,6 +148,15 @@ mod tests {
         assert_eq!(listener(plain, &[], Some("/e")).as_deref(), Some("/e"));
         assert_eq!(listener(plain, &[], None), None);
         assert!(applied(plain, &[(RECEIVER, "a")], None).is_err());
+    }
+
+    #[test]
+    fn another_isolation_than_there_is_is_refused() {
+        for (name, _) in ISOLATION {
+            let error = applied("{}", &[(name, "x")], None).unwrap_err();
+            assert_eq!((error.kind(), error.field()), (Kind::Unsupported, Some(name)));
+            assert!(applied("{}", &[(name, "")], None).is_ok());
+        }
     }
 
     #[test]

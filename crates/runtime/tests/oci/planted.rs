@@ -485,4 +485,16 @@ fn a_planted_device_is_not_replaced_and_not_opened() {
     let is_device =
         |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_char_device());
     assert!(!is_device(&dev.join("null")), "{said:?}");
+    // What is there in its place: opening the one would wait for somebody who writes, opening the other is an error of its own.
+    for planted in [&["p"][..], &["c", "60", "1"]] {
+        let mut bundle = Bundle::new("planted-node").args(&["true"]);
+        bundle.spec["root"]["readonly"] = json!(false);
+        bundle.spec["linux"]["devices"] = json!([{ "path": "/srv", "type": "c", "major": 1, "minor": 3 }]);
+        let place = bundle.rootfs("srv");
+        assert!(Command::new("mknod").arg(&place).args(planted).status().unwrap().success());
+        let before = fs::symlink_metadata(&place).unwrap();
+        bundle.run().fails(1, "linux.devices[0] (/srv): mknodat(\"srv\", 1:3): File exists");
+        let after = fs::symlink_metadata(&place).unwrap();
+        assert_eq!((after.ino(), after.rdev(), after.atime()), (before.ino(), before.rdev(), before.atime()));
+    }
 }
