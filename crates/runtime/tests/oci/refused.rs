@@ -39,6 +39,27 @@ const NEWER: &str = "openat2 open_tree move_mount fsopen fsconfig fsmount mount_
     pidfd_send_signal execveat statx keyctl memfd_create seccomp bpf";
 const ENOSYS: Errno = ("ENOSYS", "Function not implemented");
 
+/// What else a call is told as: by the name that users know, or by what was being done with a file.
+const TOLD_AS: [(&str, &[&str]); 11] = [
+    ("open openat", &["open", "read ", "write ", "remove "]),
+    ("read pread64 getdents64 lseek", &["read ", "remove "]),
+    ("newfstatat fstat statx", &["stat", "read ", "remove "]),
+    ("fstatfs statfs", &["statfs", "statvfs"]),
+    ("fcntl", &["dup", "lock"]),
+    ("mkdir mkdirat", &["mkdir", "make "]),
+    ("unlink unlinkat rmdir", &["unlink", "rmdir", "remove "]),
+    ("ppoll", &["poll"]),
+    ("signalfd4 accept4 eventfd2 pipe2 dup3 dup2", &["signalfd", "accept", "eventfd", "pipe", "dup"]),
+    ("prlimit64", &["prlimit"]),
+    ("rename renameat2", &["rename"]),
+];
+
+/// Whether a message says which call it is about.
+fn is_named(call: &str, message: &str) -> bool {
+    let others = TOLD_AS.iter().find(|(calls, _)| is_in(calls, call)).map_or(&[][..], |(_, words)| *words);
+    message.contains(call) || others.iter().any(|word| message.contains(word))
+}
+
 fn is_in(calls: &str, call: &str) -> bool {
     calls.split_whitespace().any(|name| name == call)
 }
@@ -91,6 +112,9 @@ fn judge(call: &str, text: &str, said: &Said, left: &str) -> Option<&'static str
     }
     if !said.err.contains(text) {
         return Some("the error does not say what the kernel said");
+    }
+    if !is_named(call, &said.err) {
+        return Some("the error does not name the call");
     }
     if !left.is_empty() && !said.err.contains("something of it is left") && !said.err.contains("remove ") {
         return Some("something is left and that is not said");
