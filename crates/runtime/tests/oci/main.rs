@@ -5,6 +5,7 @@
 
 mod actions;
 mod annotations;
+mod attributes;
 mod calls;
 mod descriptors;
 mod devices;

@@ -438,44 +438,6 @@ fn the_last_word_about_a_file_system_holds() {
     assert!(!holds("later", "sync") && holds("later", "dirsync"), "{said:?}");
 }
 
-/// Every recursive attribute reaches the mounts below.
-#[test]
-fn recursive_attributes_reach_the_mounts_below() {
-    for (option, shown) in [
-        ("rro", "ro"),
-        ("rnosuid", "nosuid"),
-        ("rnodev", "nodev"),
-        ("rnoexec", "noexec"),
-        ("rnoatime", "noatime"),
-        ("rnodiratime", "nodiratime"),
-        ("rnosymfollow", "nosymfollow"),
-        ("rrelatime", "relatime"),
-        ("rstrictatime", ""),
-    ] {
-        let bundle = Bundle::new(&format!("recursive-{option}"));
-        let source = bundle.dir.join("data");
-        fs::create_dir_all(source.join("sub")).unwrap();
-        let source = source.to_str().unwrap().to_owned();
-        let bundle = bundle
-            .mount("/a", "bind", &source, &["rbind", option])
-            .script("grep -E ' /a(/sub)? ' /proc/self/mountinfo");
-        bundle.write();
-        let below = format!("mount -t tmpfs x {source}/sub && exec \"$0\" \"$@\"");
-        let said = bundle.tinyrun_in(
-            &["unshare", "-m", "sh", "-c", &below],
-            &["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id],
-        );
-        let flags: Vec<Vec<&str>> =
-            said.out.lines().map(|line| line.split(' ').nth(5).unwrap().split(',').collect()).collect();
-        assert_eq!(flags.len(), 2, "{said:?}");
-        let holds = |flags: &Vec<&str>| match shown {
-            "" => !flags.iter().any(|flag| flag.contains("atime")),
-            shown => flags.contains(&shown),
-        };
-        assert!(flags.iter().all(holds), "{option}: {said:?}");
-    }
-}
-
 #[test]
 fn a_mount_with_ids_of_its_own_shows_them_and_those_below_only_when_asked() {
     for (option, below) in [("idmap", 3000), ("ridmap", 0)] {
