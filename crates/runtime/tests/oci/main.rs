@@ -16,6 +16,7 @@ mod flags;
 mod hooks;
 mod identity;
 mod isolation;
+mod joined;
 mod killed;
 mod lifecycle;
 mod limits;
