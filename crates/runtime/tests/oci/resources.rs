@@ -287,6 +287,61 @@ fn update_has_each_limit() {
     bundle.has(&[("pids", "pids.max", "30")]);
 }
 
+/// As engines do it. What is not named stays; -1 is no limit any more.
+#[test]
+fn update_reads_each_limit_from_a_file() {
+    let bundle = Bundle::limited(
+        "limits-json",
+        json!({ "memory": { "limit": 64 << 20, "swap": 64 << 20 }, "pids": { "limit": 9 } }),
+    );
+    bundle.run_on().says("");
+    let update = |change: Value| {
+        bundle.tinyrun_reading(&change.to_string(), &["update", "-r", "-", &bundle.id]).says("");
+    };
+    update(
+        json!({ "memory": { "swap": 96 << 20, "reservation": 16 << 20 }, "cpu": { "cpus": "1", "mems": "0" } }),
+    );
+    bundle.has(&[("pids", "pids.max", "9"), ("cpuset", "cpuset.cpus", "1"), ("cpuset", "cpuset.mems", "0")]);
+    bundle.has_one_of(
+        &[
+            ("memory", "memory.limit_in_bytes", "67108864"),
+            ("memory", "memory.memsw.limit_in_bytes", "100663296"),
+            ("memory", "memory.soft_limit_in_bytes", "16777216"),
+        ],
+        &[
+            ("memory", "memory.max", "67108864"),
+            ("memory", "memory.swap.max", "33554432"),
+            ("memory", "memory.low", "16777216"),
+        ],
+    );
+    bundle
+        .tinyrun(&["exec", &bundle.id, "grep", "Cpus_allowed_list", "/proc/1/status"])
+        .says("Cpus_allowed_list:\t1");
+    update(json!({ "pids": { "limit": 20 } }));
+    bundle.has(&[("pids", "pids.max", "20"), ("cpuset", "cpuset.cpus", "1")]);
+    // Both at once, and each way: one of them would not fit beside the other's old value.
+    for (limit, swap) in [(128, 160), (32, 48)] {
+        update(json!({ "memory": { "limit": limit << 20, "swap": swap << 20 } }));
+        let text = |mib: i64| (mib << 20).to_string();
+        bundle.has_one_of(
+            &[
+                ("memory", "memory.limit_in_bytes", &text(limit)),
+                ("memory", "memory.memsw.limit_in_bytes", &text(swap)),
+            ],
+            &[("memory", "memory.max", &text(limit)), ("memory", "memory.swap.max", &text(swap - limit))],
+        );
+    }
+    update(json!({ "memory": { "swap": -1 }, "pids": { "limit": -1 }, "cpu": { "cpus": "0-1" } }));
+    bundle.has(&[("pids", "pids.max", "max"), ("cpuset", "cpuset.cpus", "0-1")]);
+    bundle.has_one_of(
+        &[
+            ("memory", "memory.limit_in_bytes", "33554432"),
+            ("memory", "memory.memsw.limit_in_bytes", "9223372036854771712"),
+        ],
+        &[("memory", "memory.max", "33554432"), ("memory", "memory.swap.max", "max")],
+    );
+}
+
 /// Hierarchies that hosts often have not mounted, in a view of their own.
 #[test]
 fn huge_pages_and_network_classes_on_v1() {
