@@ -184,6 +184,47 @@ fn sysctls_of_the_containers_namespaces_only() {
 }
 
 #[test]
+fn each_sysctl_of_a_namespace_is_the_containers_and_not_the_hosts() {
+    const VALUES: [(&str, &str); 13] = [
+        ("kernel.domainname", "inside.example"),
+        ("kernel.msgmax", "12345"),
+        ("kernel.msgmnb", "23456"),
+        ("kernel.msgmni", "345"),
+        ("kernel.sem", "100\t200\t30\t40"),
+        ("kernel.shmall", "4567"),
+        ("kernel.shmmax", "5678901"),
+        ("kernel.shmmni", "678"),
+        ("kernel.shm_rmid_forced", "1"),
+        ("fs.mqueue.msg_max", "33"),
+        ("fs.mqueue.msgsize_max", "4321"),
+        ("fs.mqueue.queues_max", "55"),
+        ("fs/mqueue/msg_default", "11"),
+    ];
+    let path = |name: &str| format!("/proc/sys/{}", name.replace('.', "/"));
+    let hosts = || VALUES.map(|(name, _)| fs::read_to_string(path(name)).unwrap());
+    let before = hosts();
+    assert!(VALUES.iter().zip(&before).all(|((_, value), before)| before.trim_end() != *value), "{before:?}");
+    let cat = format!("cat {}", VALUES.map(|(name, _)| path(name)).join(" "));
+    let mut bundle = Bundle::new("sysctls").script(&cat);
+    bundle.spec["linux"]["sysctl"] = VALUES.into_iter().collect();
+    bundle.run().says(&VALUES.map(|(_, value)| value).join("\n"));
+    // The kernel has the domain's name written by the host's root alone.
+    let mut bundle = Bundle::new("sysctls-users").with_users().script(&cat);
+    bundle.spec["linux"]["sysctl"] = VALUES[1..].iter().copied().collect();
+    bundle.spec["domainname"] = json!(VALUES[0].1);
+    bundle.run().says(&VALUES.map(|(_, value)| value).join("\n"));
+    for (kind, name) in [("ipc", "kernel.msgmax"), ("ipc", "fs.mqueue.msg_max"), ("uts", "kernel.domainname")]
+    {
+        let mut bundle = Bundle::new("sysctls-shared").args(&["true"]);
+        bundle.spec["hostname"].take();
+        bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != kind);
+        bundle.spec["linux"]["sysctl"] = json!({ name: "1" });
+        bundle.run().fails(1, &format!("it belongs to the host's {kind} namespace, which is shared"));
+    }
+    assert_eq!(hosts(), before);
+}
+
+#[test]
 fn limits_above_what_can_be_given_are_clamped() {
     let mut bundle = Bundle::new("clamp").script("true");
     bundle.spec["process"]["rlimits"] =
