@@ -59,6 +59,24 @@ fn a_created_container_keeps_the_configuration_it_was_created_with() {
     until_stopped(&bundle);
 }
 
+/// By whoever: the runtime is told by nobody.
+#[test]
+fn a_container_whose_first_process_died_before_the_start_is_stopped() {
+    let bundle = Bundle::new("died").args(&["sleep", "1000"]);
+    bundle.write();
+    bundle.tinyrun(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).says("");
+    let pid = i32::try_from(bundle.state()["pid"].as_i64().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    until_stopped(&bundle);
+    assert_eq!(bundle.state()["pid"], 0);
+    bundle.tinyrun(&["start", &bundle.id]).fails(1, "cannot start a container that has stopped");
+    bundle.tinyrun(&["exec", &bundle.id, "true"]).fails(255, "cannot exec in a stopped container");
+    bundle.tinyrun(&["kill", &bundle.id, "KILL"]).fails(1, "container not running");
+    assert_eq!(bundle.state()["status"], "stopped");
+    bundle.tinyrun(&["delete", &bundle.id]).says("");
+    bundle.assert_clean();
+}
+
 #[test]
 fn a_program_that_is_missing_or_unusable_is_named() {
     let bundle = Bundle::new("missing");
