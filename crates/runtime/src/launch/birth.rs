@@ -108,6 +108,8 @@ fn own_namespace(kind: u64) -> Result<OwnedFd> {
         flag::PID => c"/proc/self/ns/pid",
         flag::NET => c"/proc/self/ns/net",
         flag::IPC => c"/proc/self/ns/ipc",
+        flag::CGROUP => c"/proc/self/ns/cgroup",
+        flag::TIME => c"/proc/self/ns/time",
         _ => c"/proc/self/ns/uts",
     };
     rustix::fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

@@ -72,7 +72,8 @@ impl Namespaces {
     /// another one, such as a second container's network.
     #[must_use]
     pub fn joined_by_caller(&self, kind: u64) -> bool {
-        kind == flag::PID || (self.makes(flag::USER) && matches!(kind, flag::NET | flag::IPC | flag::UTS))
+        let others = matches!(kind, flag::NET | flag::IPC | flag::UTS | flag::CGROUP | flag::TIME);
+        kind == flag::PID || (self.makes(flag::USER) && others)
     }
 
     /// The id maps of its user namespace, if it is not the host's.

@@ -92,3 +92,19 @@ fn processes_in_a_joined_pid_namespace_end_with_their_container_and_not_the_lend
     assert_eq!(seen_by(&lender), "0");
     assert_eq!(lender.state()["status"], "running");
 }
+
+/// Over a PID namespace that was there before, new users have no right: the kernel shows no procfs of it to them.
+#[test]
+fn a_container_with_users_of_its_own_joins_what_it_can() {
+    let lender = lender("join-users-lender");
+    let lent = links(&lender.tinyrun(&["exec", &lender.id, "sh", "-c", LOOKS]));
+    for (at, (kind, _)) in KINDS.iter().enumerate() {
+        let bundle =
+            Bundle::new("join-users-borrower").with_users().borrowing(&lender, &[kind]).script(LOOKS);
+        let said = bundle.run();
+        match *kind {
+            "pid" => said.fails(1, "mounts[0] (/proc): fsconfig(\"proc\", create): Operation not permitted"),
+            _ => assert_eq!(links(&said)[at], lent[at], "{kind}: {said:?}"),
+        }
+    }
+}
