@@ -447,10 +447,15 @@ fn bind(
     if path.is_empty() {
         return Err(Error::invalid(named, "a bind mount needs a source"));
     }
-    // What is a bind for want of the right to a new file system has that one's words.
-    let is_asked_for = options.bind.is_some() || matches!(mount.kind.as_deref(), None | Some("" | "bind"));
-    if let Some(word) = options.own_word.as_ref().filter(|_| is_asked_for) {
-        let message = format!("{word:?} is no option of a bind mount, which has none of a file system's");
+    if let Some(word) = &options.own_word {
+        let message = match mount.kind.as_deref() {
+            Some(kind @ ("proc" | "sysfs" | "mqueue")) if options.bind.is_none() => {
+                format!(
+                    "{word:?} is for a {kind} of the container's own, and in its user namespace it sees the host's"
+                )
+            }
+            _ => format!("{word:?} is no option of a bind mount, which has none of a file system's"),
+        };
         return Err(Error::invalid(named, message));
     }
     let path = context.bundle.join(path);

@@ -72,3 +72,14 @@ fn the_options_of_a_bind_on_proc_are_kept() {
     assert!(said.out.starts_with("ro,nosuid,nodev,noexec"), "{said:?}");
     assert!(said.err.contains("Read-only file system"), "{said:?}");
 }
+
+/// They vanished: who asked for a /proc without other users' processes got the host's.
+#[test]
+fn options_of_a_proc_that_is_the_hosts_are_refused() {
+    let options = ["nosuid", "noexec", "nodev"];
+    let bundle = Bundle::new("hosts-proc").with_users().with_the_hosts("pid").args(&["true"]);
+    let bundle = bundle.mount_instead("/proc", "proc", "proc", &options);
+    bundle.run().says("");
+    let bundle = bundle.mount_instead("/proc", "proc", "proc", &[&options[..], &["hidepid=2"]].concat());
+    bundle.run().fails(1, "mounts[0] (/proc): \"hidepid=2\" is for a proc of the container's own");
+}
