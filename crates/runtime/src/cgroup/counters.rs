@@ -77,7 +77,7 @@ pub(super) fn v2(read: Reader<'_>) -> Value {
     let raw = table(&read("", "memory.stat"));
     let events = read("", "memory.events");
     let (used, limit) = (number("memory.current"), limited(&read("", "memory.max")));
-    // Memory and swap together, as on v1; the highest of each was not at one time (runc's `getMemoryDataV2`).
+    // Memory and swap together, as on v1 and as with runc; the highest of each was not at one time.
     let with_swap = limit.saturating_add(limited(&read("", "memory.swap.max")));
     let mut all = json!({
         "cpu": {

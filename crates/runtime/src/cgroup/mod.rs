@@ -316,6 +316,12 @@ impl Cgroup {
         Ok(warnings)
     }
 
+    /// Whether swap has a limit apart from that on memory, and not one on both.
+    #[must_use]
+    pub fn has_swap_apart(&self) -> bool {
+        matches!(self.world, World::V2(_))
+    }
+
     /// A line for each limit that is asked for and that this host has for no cgroup.
     #[must_use]
     pub fn ignored(&self, resources: &oci::Resources) -> Vec<String> {

@@ -26,18 +26,21 @@ pub(super) fn write(dir: &Dir, setting: &Setting, warnings: &mut Warnings) -> Re
 /// The kernel wants a burst of no more than the quota after each single write (`tg_set_cfs_bandwidth`): one that shrinks is written before the
 /// quota, one that grows after it.
 pub(super) fn order_burst(dir: &Dir, settings: &mut [Setting]) -> Result<()> {
-    let at = |files: [&str; 2]| settings.iter().position(|setting| files.contains(&setting.file.as_ref()));
-    let quota = at(["cpu.cfs_quota_us", "cpu.max"]);
-    let burst = at(["cpu.cfs_burst_us", "cpu.max.burst"]);
-    let (Some(quota), Some(burst)) = (quota, burst) else { return Ok(()) };
-    // The period may stand behind the quota.
-    let first = at(["cpu.cfs_period_us", "cpu.max"]).map_or(quota, |period| period.min(quota));
+    let is_quota = |setting: &Setting| {
+        ["cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max"].contains(&setting.file.as_ref())
+    };
+    let is_burst = |setting: &Setting| ["cpu.cfs_burst_us", "cpu.max.burst"].contains(&setting.file.as_ref());
+    let (first, last) = (settings.iter().position(is_quota), settings.iter().rposition(is_quota));
+    let (Some(first), Some(last), Some(burst)) = (first, last, settings.iter().position(is_burst)) else {
+        return Ok(());
+    };
     let now = gone_is_none(dir.read(&settings[burst].file))?.unwrap_or_default();
     let number = |text: &str| text.trim().parse().unwrap_or(0u64);
-    if number(&settings[burst].value) < number(&now)
-        && let Some(moved) = settings.get_mut(first..=burst)
-    {
-        moved.rotate_right(1);
+    let shrinks = number(&settings[burst].value) < number(&now);
+    if shrinks && first < burst {
+        settings[first..=burst].rotate_right(1);
+    } else if !shrinks && burst < last {
+        settings[burst..=last].rotate_left(1);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tinyd_core::{Error, Kind, Result, oci};
+use tinyd_core::{Error, Kind, Result, error::chain, oci};
 use tinyd_sys::cgroup::{Dir, Layout, NAMED, V1Mount};
 
 use super::{
@@ -251,7 +251,13 @@ impl Group {
             .try_for_each(|(file, run)| dir.write_each(file, run.iter().map(|(_, value)| value.as_str())))
         {
             // The kernel leaves the list to root. Who is not can make no node, and open only what it could without a container.
-            Err(error) if self.reach == Reach::Allowed && error.errno() == Some(libc::EPERM) => Ok(()),
+            Err(error) if error.errno() == Some(libc::EPERM) => {
+                if self.reach == Reach::Allowed {
+                    Ok(())
+                } else {
+                    devices::unfiltered(filter, &chain(&error))
+                }
+            }
             written => written.map_err(told),
         }
     }

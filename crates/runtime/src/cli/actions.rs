@@ -157,7 +157,7 @@ pub(super) fn events(world: &World, given: &Given) -> Result<u8> {
     Ok(0)
 }
 
-/// `500ms`, `5s`, `1.5s`, `1m30s`, `1h`: what Go's `time.ParseDuration` takes, to the millisecond.
+/// `500ms`, `5s`, `1.5s`, `1m30s`, `1h`, as Go's `time.ParseDuration` has them; at least a millisecond.
 fn parse_interval(text: &str) -> Result<Duration> {
     let time = duration(text).filter(|time| *time >= Duration::from_millis(1));
     time.ok_or_else(|| {

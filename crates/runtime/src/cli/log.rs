@@ -96,7 +96,8 @@ fn say(message: &str) {
     let _ = std::io::stderr().write_all(format!("tinyrun: {}\n", harmless(message)).as_bytes());
 }
 
-/// A message without what a terminal takes for an order: a path of a configuration may have that in it, and what a hook has said.
+/// A message without what a terminal takes for an order: a path of a configuration may have that in it, and what a hook has said, of which
+/// the lines are kept.
 fn harmless(message: &str) -> String {
     let is_order = |sign: &char| sign.is_control() && !['\n', '\t'].contains(sign);
     message.chars().fold(String::with_capacity(message.len()), |mut text, sign| {

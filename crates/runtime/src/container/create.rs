@@ -274,6 +274,7 @@ impl Bundle {
         seal::require_unwritable_image(caller)?;
         let (mut spec, mut bytes) =
             parse(bytes).map_err(|error| Error::invalid("config.json", error.to_string()))?;
+        annotations::require_own_isolation(&spec)?;
         if annotations::name_receiver(&mut spec, std::env::var(annotations::RECEIVER_VARIABLE).ok()) {
             bytes = written(&spec)?;
         }

@@ -38,8 +38,12 @@ pub fn update(root: &Root, id: &str, change: &Change) -> Result<Vec<String>> {
     let linux = spec.linux.get_or_insert_default();
     let held = linux.resources.get_or_insert_default();
     let cgroup = seen.record.open_cgroup()?;
-    let change = completed(&change.resources, held);
+    let change = completed(&change.resources, held, cgroup.has_swap_apart());
+    let sum = if cgroup.has_swap_apart() { sum_of_same_swap(&change, held) } else { None };
     merge(held, &change);
+    if let (Some(memory), Some(_)) = (&mut held.memory, sum) {
+        memory.swap = sum;
+    }
     let mut warnings = cgroup.ignored(&change);
     warnings.extend(if seen.record.unit.is_some() {
         // systemd first, and then everything: it writes into the same files, and only as precisely as its words are.
@@ -65,21 +69,28 @@ fn announce_group(place: &Place, spec: &mut oci::Spec) -> Result<()> {
     Ok(())
 }
 
-/// The change with what it means nothing without. A limit on memory and swap is a sum, of which v2 takes only the second part: either of the
-/// two that changes has the other with it. And who wanted to be asked before a limit is below what is in use wants that now.
-fn completed(change: &oci::Resources, held: &oci::Resources) -> oci::Resources {
+/// The change with what it means nothing without: a limit on memory and swap is a sum, of which v2 takes only the second part, and which v1
+/// has to be more than the memory. And who wanted to be asked before a limit is below what is in use wants that now.
+fn completed(change: &oci::Resources, held: &oci::Resources, swap_is_apart: bool) -> oci::Resources {
     let mut change = change.clone();
     if let (Some(memory), Some(held)) = (&mut change.memory, &held.memory) {
-        let is_limit = |value: Option<i64>| value.is_some_and(|value| value > 0);
-        let sum = held.swap.filter(|sum| *sum > 0);
+        let is_too_much = |limit: i64| held.swap.is_some_and(|sum| sum > 0 && limit > sum);
         match (memory.limit, memory.swap) {
             (None, Some(swap)) if swap > 0 => memory.limit = held.limit,
-            (limit, None) if is_limit(limit) => memory.swap = sum,
+            (Some(limit), None) if is_too_much(limit) && !swap_is_apart => memory.swap = held.swap,
             _ => {}
         }
         memory.check_before_update = memory.check_before_update.or(held.check_before_update);
     }
     change
+}
+
+/// The limit on memory and swap when the memory changes alone, and the swap stays what it is.
+fn sum_of_same_swap(change: &oci::Resources, held: &oci::Resources) -> Option<i64> {
+    let (change, held) = (change.memory.as_ref()?, held.memory.as_ref()?);
+    let limit = |value: Option<i64>| value.filter(|value| *value > 0);
+    let swap = limit(held.swap)?.checked_sub(limit(held.limit)?)?;
+    change.swap.is_none().then(|| limit(change.limit)?.checked_add(swap)).flatten()
 }
 
 /// Puts a change over what is held, value by value.
@@ -175,14 +186,20 @@ mod tests {
     #[test]
     fn memory_and_swap_is_a_sum_with_the_memory_that_is_held() {
         let held = resources(r#"{"memory":{"limit":100}}"#);
-        let memory = |json: &str| completed(&resources(json), &held).memory.unwrap().limit;
+        let memory = |json: &str| completed(&resources(json), &held, true).memory.unwrap().limit;
         assert_eq!(memory(r#"{"memory":{"swap":200}}"#), Some(100));
         assert_eq!(memory(r#"{"memory":{"limit":50,"swap":200}}"#), Some(50));
         assert_eq!(memory(r#"{"memory":{"swap":-1}}"#), None);
         let held = resources(r#"{"memory":{"limit":100,"swap":150,"checkBeforeUpdate":true}}"#);
-        let memory = |json: &str| completed(&resources(json), &held).memory.unwrap();
+        let memory = |json: &str| completed(&resources(json), &held, true).memory.unwrap();
+        let more = resources(r#"{"memory":{"limit":120}}"#);
         let changed = memory(r#"{"memory":{"limit":120}}"#);
-        assert_eq!((changed.swap, changed.check_before_update), (Some(150), Some(true)));
+        assert_eq!((changed.swap, changed.check_before_update), (None, Some(true)));
+        assert_eq!(sum_of_same_swap(&more, &held), Some(170));
+        // One sum for both is told to be too little.
+        let summed = |json: &str| completed(&resources(json), &held, false).memory.unwrap().swap;
+        assert_eq!(summed(r#"{"memory":{"limit":120}}"#), None);
+        assert_eq!(summed(r#"{"memory":{"limit":151}}"#), Some(150));
         // No limit lifts both.
         assert_eq!(memory(r#"{"memory":{"limit":-1}}"#).swap, None);
         assert_eq!(memory(r#"{"memory":{"reservation":50,"checkBeforeUpdate":false}}"#).swap, None);

@@ -284,8 +284,17 @@ fn require_outside_proc(target: BorrowedFd<'_>, field: &str, destination: &Path)
 
 /// What is changed is what the words of its destination name: a link could lead to what protects the host, and have it made writable.
 fn require_no_way_into_the_kernel(root: BorrowedFd<'_>, there: BorrowedFd<'_>, mount: &Mount) -> Result<()> {
-    const KERNELS: [i64; 4] =
-        [libc::PROC_SUPER_MAGIC, libc::SYSFS_MAGIC, libc::CGROUP_SUPER_MAGIC, libc::CGROUP2_SUPER_MAGIC];
+    const KERNELS: [i64; 9] = [
+        libc::BPF_FS_MAGIC,
+        libc::CGROUP2_SUPER_MAGIC,
+        libc::CGROUP_SUPER_MAGIC,
+        libc::DEBUGFS_MAGIC,
+        libc::PROC_SUPER_MAGIC,
+        libc::SECURITYFS_MAGIC,
+        libc::SELINUX_MAGIC,
+        libc::SYSFS_MAGIC,
+        libc::TRACEFS_MAGIC,
+    ];
     let named = |error| step(&mount.field)(error);
     let kind = rustix::fs::fstatfs(there).ask("fstatfs(target)").map_err(named)?.f_type;
     if !KERNELS.contains(&kind) {

@@ -246,6 +246,11 @@ const BITS: [(&str, &str, u64); 6] = [
     ("nosymfollow", "symfollow", Attr::NOSYMFOLLOW),
 ];
 
+/// Whether it is `idmap` or `ridmap` with ids.
+fn asks_for_ids(word: &str) -> bool {
+    word.starts_with("idmap=") || word.starts_with("ridmap=")
+}
+
 /// The last word about each thing is what holds.
 fn mean_what_they_say(words: &[String], options: &Options) {
     let views = [(&[""][..], &options.attr), (&["r"], &options.attr_all), (&["", "r"], &options.whole)];
@@ -271,14 +276,22 @@ fn mean_what_they_say(words: &[String], options: &Options) {
     assert_eq!(options.remount, words.iter().any(|word| word == "remount"));
     // A file system's own words reach it in their order.
     let known: Vec<&str> = options::known().collect();
-    let own = words.iter().filter(|word| !known.contains(&word.as_str()) && *word != "x-tinyd.idmap");
+    let is_ours = |word: &str| ["x-tinyd.idmap", "z", "Z"].contains(&word) || asks_for_ids(word);
+    let own = words.iter().filter(|word| !known.contains(&word.as_str()) && !is_ours(word));
     let told: Vec<String> = options
         .data
         .iter()
         .filter(|(key, value)| value.is_some() || !known.contains(&key.as_str()))
         .map(|(key, value)| value.as_ref().map_or(key.clone(), |value| format!("{key}={value}")))
         .collect();
-    assert!(own.eq(told.iter()), "{words:?}: {told:?}");
+    assert!(own.clone().eq(told.iter()), "{words:?}: {told:?}");
+    assert_eq!(options.own_word.as_ref(), own.clone().next(), "{words:?}");
+    let idmap = words
+        .iter()
+        .rev()
+        .find(|word| ["idmap", "ridmap", "x-tinyd.idmap"].contains(&word.as_str()) || asks_for_ids(word));
+    let ids = idmap.and_then(|word| word.split_once('=')).map(|(_, ids)| ids);
+    assert_eq!(options.idmap_ids.as_deref(), ids, "{words:?}");
     // Said twice is said once.
     let twice = [words, words].concat();
     let again = options::parse("options", &twice).expect("they are words");

@@ -479,6 +479,10 @@ fn changes(options: &Options, recursive: bool, carries_out: bool) -> Vec<(Attr, 
         // A copy shared with the host would carry mounts of the container's root out to it: it follows the host instead, and
         // shares from there.
         changes.insert(0, (Attr { propagation: libc::MS_SLAVE, ..Attr::default() }, recursive));
+    } else if recursive && !carries_out && options.whole.propagation != 0 && options.attr_all.propagation == 0
+    {
+        // The word is about the mount alone: those below would stay what they are, the host's peers.
+        changes.insert(0, (Attr { propagation: libc::MS_SLAVE, ..Attr::default() }, true));
     }
     changes
 }

@@ -52,6 +52,8 @@ use Effect::{
 const TABLE: &[(&str, Effect)] = &[
     // What is between two commas with nothing between them.
     ("", Nothing),
+    // An engine's own words, which buildah hands on: it has set the files' labels by then.
+    ("Z", Nothing),
     // Whether it has access control lists (`acl`) and counts changes (`iversion`) a file system decides by itself, whatever the flag of
     // mount(2) says that runc sets; fsconfig(2) has no word for either.
     ("acl", Nothing),
@@ -119,11 +121,12 @@ const TABLE: &[(&str, Effect)] = &[
     ("tmpcopyup", CopyUp),
     ("unbindable", Propagation { flag: libc::MS_UNBINDABLE, recursive: false }),
     ("x-tinyd.idmap", Idmap { recursive: true, required: false }),
+    ("z", Nothing),
 ];
 
 /// The words of the table, for `features`.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|(word, _)| *word).filter(|word| !matches!(*word, "" | "x-tinyd.idmap"))
+    TABLE.iter().map(|(word, _)| *word).filter(|word| !matches!(*word, "" | "Z" | "x-tinyd.idmap" | "z"))
 }
 
 /// What a mount's options come to.
@@ -205,7 +208,10 @@ fn apply(options: &mut Options, word: &str, effect: Effect) {
             options.whole.propagation = flag;
         }
         Superblock => options.data.push((word.to_owned(), None)),
-        Idmap { recursive, required } => options.idmap = Some(IdmapOption { recursive, required }),
+        Idmap { recursive, required } => {
+            options.idmap = Some(IdmapOption { recursive, required });
+            options.idmap_ids = None;
+        }
         Remount => options.remount = true,
         CopyUp => options.copy_up = true,
         Nothing => {}

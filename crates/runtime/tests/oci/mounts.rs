@@ -398,6 +398,26 @@ fn a_mount_shares_with_the_host_what_its_words_and_the_roots_say() {
     }
 }
 
+/// A word about the mount alone left those below it peers of the host's.
+#[test]
+fn what_is_mounted_below_a_mount_of_the_hosts_is_not_its_peer() {
+    for word in ["private", "slave", "unbindable", "shared", "rprivate", "rbind"] {
+        let bundle = Bundle::new(&format!("shares-below-{word}"));
+        let data = bundle.dir.join("data");
+        fs::create_dir_all(data.join("sub")).unwrap();
+        let bundle = bundle.mount("/x", "bind", data.to_str().unwrap(), &["rbind", word]).args(&[
+            "grep",
+            " /x/sub ",
+            "/proc/self/mountinfo",
+        ]);
+        bundle.write();
+        let around = format!("mount -t tmpfs t {}/sub && exec \"$0\" \"$@\"", data.display());
+        let around = ["unshare", "--mount", "--propagation", "shared", "sh", "-c", &around];
+        let said = bundle.tinyrun_in(&around, &["run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]);
+        assert_eq!((said.code, said.out.contains(" shared:")), (0, false), "{word}: {said:?}");
+    }
+}
+
 /// Each word that `features` lists, on a mount of its own: of a file system, or of a directory where that is what it is about.
 #[test]
 fn every_option_is_taken() {

@@ -1,6 +1,6 @@
 //! What a process is to the machine: execution domain, memory nodes, CPUs, disk and CPU time, OOM score.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,11 @@ fn the_execution_domain_and_the_memory_policy_hold_for_every_process() {
 #[test]
 fn each_memory_policy_has_its_flags() {
     let mut bundle = Bundle::new("policies").args(&["grep", " stack ", "/proc/self/numa_maps"]);
-    for (mode, nodes, flags, shown) in [
+    // Linux 6.9 has one more.
+    let weighted =
+        ("MPOL_WEIGHTED_INTERLEAVE", "0", &["MPOL_F_STATIC_NODES"][..], "weighted interleave=static:0");
+    let modern = Path::new("/sys/kernel/mm/mempolicy/weighted_interleave").exists().then_some(weighted);
+    let known = [
         ("MPOL_DEFAULT", "", &[][..], "default"),
         ("MPOL_LOCAL", "", &[], "local"),
         ("MPOL_PREFERRED", "0", &["MPOL_F_STATIC_NODES"], "prefer=static:0"),
@@ -40,8 +44,8 @@ fn each_memory_policy_has_its_flags() {
         ("MPOL_BIND", "0", &["MPOL_F_NUMA_BALANCING"], "bind=balancing:0"),
         ("MPOL_BIND", "0", &["MPOL_F_STATIC_NODES", "MPOL_F_NUMA_BALANCING"], "bind=static|balancing:0"),
         ("MPOL_INTERLEAVE", "0", &["MPOL_F_RELATIVE_NODES"], "interleave=relative:0"),
-        ("MPOL_WEIGHTED_INTERLEAVE", "0", &["MPOL_F_STATIC_NODES"], "weighted interleave=static:0"),
-    ] {
+    ];
+    for (mode, nodes, flags, shown) in known.into_iter().chain(modern) {
         bundle.spec["linux"]["memoryPolicy"] = json!({ "mode": mode, "nodes": nodes, "flags": flags });
         let said = bundle.run();
         assert!(said.out.contains(&format!(" {shown} stack ")), "{mode} {flags:?}: {said:?}");

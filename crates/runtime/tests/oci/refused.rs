@@ -54,10 +54,13 @@ const TOLD_AS: [(&str, &[&str]); 11] = [
     ("rename renameat2", &["rename"]),
 ];
 
-/// Whether a message says which call it is about.
+/// Whether a message says which call it is about: by its name, or that of its family (`clone3`, `fchownat`, `recvmsg`).
 fn is_named(call: &str, message: &str) -> bool {
+    let digits = |sign: char| sign.is_ascii_digit();
+    let family = call.trim_end_matches(digits).trim_end_matches("at").trim_end_matches("msg");
+    let family = if family.starts_with("fch") { &family[1..] } else { family };
     let others = TOLD_AS.iter().find(|(calls, _)| is_in(calls, call)).map_or(&[][..], |(_, words)| *words);
-    message.contains(call) || others.iter().any(|word| message.contains(word))
+    message.contains(family) || others.iter().any(|word| message.contains(word))
 }
 
 fn is_in(calls: &str, call: &str) -> bool {

@@ -249,18 +249,24 @@ fn update_has_each_limit() {
         &[("cpu", "cpu.max", "60000 80000"), ("cpu", "cpu.max.burst", "40000")],
     );
     update(&["--cpu-quota", "5000", "--cpu-burst", "1000", "--cpu-period", "50000"]);
-    // The sum with swap is kept when the memory alone changes.
+    // Swap is what it was when the memory alone changes: on v1 the sum, on v2 the swap.
     update(&["--memory", "80m"]);
     bundle.has_one_of(
         &[
             ("memory", "memory.memsw.limit_in_bytes", "100663296"),
             ("memory", "memory.limit_in_bytes", "83886080"),
         ],
-        &[("memory", "memory.swap.max", "16777216"), ("memory", "memory.max", "83886080")],
+        &[("memory", "memory.swap.max", "33554432"), ("memory", "memory.max", "83886080")],
     );
-    bundle
-        .tinyrun(&["update", "--memory", "97m", &bundle.id])
-        .fails(1, "linux.resources.memory.swap: 100663296 bytes");
+    let more = bundle.tinyrun(&["update", "--memory", "97m", &bundle.id]);
+    if !is_v2() {
+        more.fails(1, "linux.resources.memory.swap: 100663296 bytes");
+    } else {
+        more.says("");
+        bundle.has(&[("memory", "memory.swap.max", "33554432")]);
+        update(&["--memory-swap", "100m"]);
+        bundle.has(&[("memory", "memory.swap.max", "3145728")]);
+    }
     update(&["--cpu-idle", "1"]);
     bundle.has(&[("cpu", "cpu.idle", "1")]);
     let (disk, major, minor) = disk();

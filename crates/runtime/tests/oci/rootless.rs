@@ -285,6 +285,11 @@ fn limits_hold_in_a_cgroup_that_is_the_users() {
     user.tinyrun(&["resume", &id]).says("");
     user.tinyrun(&["update", "--pids-limit", "30", &id]).says("");
     user.exec(limits).says("30\n67108864");
+    // A list of devices is root's to set, and no reason to refuse the rest.
+    let change = user.bundle.dir.join("change.json");
+    fs::write(&change, r#"{"devices":[{"allow":false,"access":"rwm"}],"pids":{"limit":31}}"#).unwrap();
+    user.tinyrun(&["update", "-r", change.to_str().unwrap(), &id]).says("");
+    user.exec(limits).says("31\n67108864");
     // One that is added is where the others are.
     user.exec("cd /sys/fs/cgroup; grep -x $$ pids/cgroup.procs 2>/dev/null >/dev/null || grep -x $$ cgroup.procs >/dev/null").says("");
     user.tinyrun(&["delete", "--force", &id]).says("");

@@ -25,7 +25,11 @@ fn an_ordinary_users_container_is_a_unit_of_the_users_manager() {
     bundle.spec["linux"]["uidMappings"] = map.clone();
     bundle.spec["linux"]["gidMappings"] = map;
     bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
-    bundle.spec["linux"]["resources"] = json!({ "memory": { "limit": 64 << 20 }, "pids": { "limit": 20 } });
+    // The list of devices that `spec` writes stays: who is not root has none kept, and is refused nothing for it.
+    let resources = &mut bundle.spec["linux"]["resources"];
+    assert!(resources["devices"].is_array());
+    resources["memory"] = json!({ "limit": 64 << 20 });
+    resources["pids"] = json!({ "limit": 20 });
     bundle.write();
     std::fs::create_dir_all(bundle.dir.join("records")).unwrap();
     chown_all(&bundle.dir);
@@ -50,6 +54,9 @@ fn an_ordinary_users_container_is_a_unit_of_the_users_manager() {
         bundle
             .tinyrun_in(around, &["--systemd-cgroup", "exec", &bundle.id, "cat", "/proc/self/cgroup"])
             .says("0::/");
+        let update = ["--systemd-cgroup", "update", "--pids-limit", "30", &bundle.id];
+        bundle.tinyrun_in(around, &update).says("");
+        assert_eq!(show(&users, &unit, &["MemoryMax", "TasksMax"]), ["67108864", "30"]);
         let pids = bundle.tinyrun_in(around, &["--systemd-cgroup", "ps", "-f", "json", &bundle.id]);
         assert_eq!(pids.out, format!("[\n  {}\n]", state["pid"]));
         bundle.tinyrun_in(around, &["--systemd-cgroup", "delete", "--force", &bundle.id]).says("");
