@@ -323,6 +323,32 @@ impl Drop for Real {
     }
 }
 
+/// `kill` of a container that was paused a moment ago thaws it in the middle of the next `pause`, which then waited in vain.
+#[test]
+fn who_is_thawed_meanwhile_is_frozen_again() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        let Some(mut real) = Real::new(root, "thawed", "{}") else { continue };
+        real.run(root, "exec sleep 1000");
+        let begun = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    real.cgroup.thaw().unwrap();
+                    begun.store(true, Ordering::Relaxed);
+                }
+            });
+            while !begun.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            real.cgroup.freeze().unwrap();
+        });
+        real.cgroup.freeze().unwrap();
+        assert!(real.cgroup.frozen().unwrap());
+        real.cgroup.thaw().unwrap();
+    }
+}
+
 /// A privileged container can move its processes about: one is left in a single hierarchy.
 #[test]
 fn a_process_that_is_hidden_in_all_hierarchies_but_one_is_killed() {

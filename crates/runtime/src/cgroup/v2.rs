@@ -160,9 +160,13 @@ impl Group {
     /// Freezes, and thaws again when it does not get there.
     pub(super) fn freeze(&self) -> Result<()> {
         let deadline = Instant::now() + FREEZE_MAX;
-        self.dir.write("cgroup.freeze", "1").map_err(told)?;
         let mut pause = Duration::from_micros(50);
-        while !self.frozen()? {
+        loop {
+            // Each time: `kill` of a container that was paused just before thaws it.
+            self.dir.write("cgroup.freeze", "1").map_err(told)?;
+            if self.frozen()? {
+                return Ok(());
+            }
             if Instant::now() > deadline {
                 self.thaw()?;
                 return Err(Error::new(
@@ -173,7 +177,6 @@ impl Group {
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Thaws.

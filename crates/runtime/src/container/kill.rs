@@ -27,12 +27,13 @@ pub fn kill(root: &Root, id: &str, number: i32, all: bool) -> Result<()> {
     }
     match (seen.status, &seen.pidfd) {
         (Status::Created | Status::Running | Status::Paused, Some(pidfd)) => {
+            // Opened before: by then another container may have its name.
+            let thaws = seen.status == Status::Paused && number == libc::SIGKILL;
+            let frozen = thaws.then(|| seen.record.open_cgroup());
             process::pidfd_signal(pidfd.as_fd(), number)
                 .map_err(|error| seen.told(id, step("kill")(error)))?;
-            if seen.status == Status::Paused && number == libc::SIGKILL {
-                // On v1 a frozen process ends only when it is thawed. One that has ended meanwhile is thawed enough.
-                let _ = seen.record.open_cgroup().and_then(|cgroup| cgroup.thaw());
-            }
+            // On v1 a frozen process ends only when it is thawed. One that has ended meanwhile is thawed enough.
+            let _ = frozen.and_then(Result::ok).map(|cgroup| cgroup.thaw());
             Ok(())
         }
         (Status::Creating | Status::Created | Status::Running | Status::Paused | Status::Stopped, _) => {
