@@ -11,7 +11,7 @@ use std::{
 };
 
 use tinyd_core::{oci, seccomp_profile::Profile};
-use tinyd_sys::seccomp::Insn;
+use tinyd_sys::{creds::CAPABILITIES, seccomp::Insn};
 
 use super::{
     arch::{Arch, X32_BIT},
@@ -190,6 +190,15 @@ fn the_default_profile_is_libseccomps() {
         "CAP_BPF",
         "CAP_SYS_NICE",
     ])));
+}
+
+/// Each capability has rules of its own, or none.
+#[test]
+fn the_default_profile_of_each_capability_is_libseccomps() {
+    for cap in CAPABILITIES {
+        is_like_libseccomp(&default_profile(&caps(&[cap])));
+    }
+    is_like_libseccomp(&default_profile(&caps(&CAPABILITIES)));
 }
 
 #[test]
