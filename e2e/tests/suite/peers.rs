@@ -256,7 +256,7 @@ fn the_bundle_of_a_user_runs_as_on_crun_and_runc() {
 
 #[test]
 fn podman_runs_on_it_as_on_crun() {
-    const LINES: [&str; 34] = [
+    const LINES: [&str; 35] = [
         "podman run --rm bb sh -c 'echo out; exit 7'",
         "podman run --rm bb /nope",
         "podman run -d --name c1 bb sleep 1000 >@DIR@/id",
@@ -280,6 +280,9 @@ fn podman_runs_on_it_as_on_crun() {
         "podman run --rm --read-only --tmpfs /t bb sh -c 'touch /t/x && echo writable'",
         "mkdir -p @DIR@/vol; echo data >@DIR@/vol/f; podman run --rm -v @DIR@/vol:/v:ro bb sh -c 'cat /v/f; touch /v/g || echo ro'",
         "podman run --rm -v @DIR@/vol:/v bb touch /v/g; ls @DIR@/vol",
+        // Words of the engine's own, and some of the kernel's, that come as options of a bind mount.
+        "n=0; for o in nocopy copy z Z U private slave rslave shared noexec,nosuid,nodev exec,suid,dev rbind idmap; do \
+         n=$((n + 1)); podman run --rm -v v$n:/v:$o bb true && podman run --rm -v @DIR@/vol:/v:$o bb true && echo $o; done; podman volume rm -a >/dev/null",
         "podman run --rm --cpus 0.5 -m 64m --pids-limit 20 bb sh -c 'cd /sys/fs/cgroup; \
          cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max memory.max cpu.max pids.max 2>/dev/null; true'",
         "podman run -d --name h --health-cmd true --health-interval disable bb sleep 1000 >@DIR@/id",
@@ -336,7 +339,7 @@ pub(crate) fn docker(runtime: &str) -> Peer {
 
 #[test]
 fn docker_runs_on_it_as_on_crun() {
-    const LINES: [&str; 27] = [
+    const LINES: [&str; 28] = [
         "docker run --rm bb sh -c 'echo out; exit 7'",
         "docker run -d --name c1 bb sleep 1000 >@DIR@/id",
         "docker exec c1 sh -c 'echo in; exit 3'",
@@ -360,6 +363,7 @@ fn docker_runs_on_it_as_on_crun() {
         "docker run --rm -m 64m --cpus .5 --pids-limit 20 bb sh -c 'cd /sys/fs/cgroup; \
          cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max'",
         "mkdir -p @DIR@/vol; echo data >@DIR@/vol/f; docker run --rm -v @DIR@/vol:/v:ro bb sh -c 'cat /v/f; touch /v/g || echo ro'",
+        "for o in nocopy z Z private rprivate slave ro; do docker run --rm -v v$o:/v:$o bb true && echo $o; done",
         "docker run --rm --tmpfs /t bb sh -c 'touch /t/x && echo writable'",
         "docker run --rm --pid host --ipc host --uts host bb true",
         "docker run --rm --security-opt no-new-privileges bb cat /proc/self/status | grep -e NoNewPrivs -e Seccomp: -e Cap",

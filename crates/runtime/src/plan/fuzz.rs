@@ -276,7 +276,8 @@ fn mean_what_they_say(words: &[String], options: &Options) {
     assert_eq!(options.remount, words.iter().any(|word| word == "remount"));
     // A file system's own words reach it in their order.
     let known: Vec<&str> = options::known().collect();
-    let is_ours = |word: &str| ["x-tinyd.idmap", "z", "Z"].contains(&word) || asks_for_ids(word);
+    let is_ours =
+        |word: &str| word == "x-tinyd.idmap" || options::ENGINES.contains(&word) || asks_for_ids(word);
     let own = words.iter().filter(|word| !known.contains(&word.as_str()) && !is_ours(word));
     let told: Vec<String> = options
         .data

@@ -52,7 +52,6 @@ use Effect::{
 const TABLE: &[(&str, Effect)] = &[
     // What is between two commas with nothing between them.
     ("", Nothing),
-    // An engine's own words, which buildah hands on: it has set the files' labels by then.
     ("Z", Nothing),
     // Whether it has access control lists (`acl`) and counts changes (`iversion`) a file system decides by itself, whatever the flag of
     // mount(2) says that runc sets; fsconfig(2) has no word for either.
@@ -60,6 +59,7 @@ const TABLE: &[(&str, Effect)] = &[
     ("async", Superblock),
     ("atime", Clear(Attr::NOATIME)),
     ("bind", Bind { recursive: false }),
+    ("copy", Nothing),
     ("defaults", Nothing),
     ("dev", Clear(Attr::NODEV)),
     ("diratime", Clear(Attr::NODIRATIME)),
@@ -72,6 +72,7 @@ const TABLE: &[(&str, Effect)] = &[
     ("mand", Superblock),
     ("noacl", Nothing),
     ("noatime", Atime(Attr::NOATIME)),
+    ("nocopy", Nothing),
     ("nodev", Set(Attr::NODEV)),
     ("nodiratime", Set(Attr::NODIRATIME)),
     ("noexec", Set(Attr::NOEXEC)),
@@ -124,9 +125,14 @@ const TABLE: &[(&str, Effect)] = &[
     ("z", Nothing),
 ];
 
+/// Words of engines that they hand on with a volume's options: whether it is filled from the image, and which label its files have. They have
+/// acted upon them by then.
+pub(super) const ENGINES: [&str; 4] = ["Z", "copy", "nocopy", "z"];
+
 /// The words of the table, for `features`.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|(word, _)| *word).filter(|word| !matches!(*word, "" | "Z" | "x-tinyd.idmap" | "z"))
+    let words = TABLE.iter().map(|(word, _)| *word);
+    words.filter(|word| !matches!(*word, "" | "x-tinyd.idmap") && !ENGINES.contains(word))
 }
 
 /// What a mount's options come to.
