@@ -219,7 +219,7 @@ impl Group {
     }
 
     /// The kernel wants the share of a cgroup's quota in its period to be no more than its parent's after each single write: a
-    /// shorter period is written after the quota, a longer one before.
+    /// shorter period is written after the quota, a longer one before. The burst goes by the quota; a new cgroup has none to shrink.
     fn order_cpu(&self, settings: &mut [Setting], is_new: bool) -> Result<()> {
         let at = |file: &str| settings.iter().position(|setting| setting.file == file);
         let (period, quota) = (at("cpu.cfs_period_us"), at("cpu.cfs_quota_us"));

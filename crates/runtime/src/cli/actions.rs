@@ -169,7 +169,7 @@ fn parse_interval(text: &str) -> Result<Duration> {
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    /// Two letters before one: of the first that fits the rest is a number again.
+    /// `ms` stands before `m`, with which it begins.
     const UNITS: [(&str, f64); 7] =
         [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     let (mut rest, mut seconds) = (text, 0.0);
